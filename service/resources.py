@@ -10,7 +10,6 @@ from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
-from service.job_queue import WorkerNotifier
 from service.kit import ids
 from service.kit.concurrency.limiter import Limiter
 from service.kit.crypto.encryption import Encryptor
@@ -29,7 +28,6 @@ class Resources:
 
     settings: Settings  # from the environment
     database: Database  # connections to Postgres
-    worker_notifier: WorkerNotifier  # wakes workers over Redis
     provider: ProviderClient  # creates and looks up its tasks
     guard: AddressGuard  # against SSRF: no request goes out but through it
     webhook_sender: WebhookSender  # delivers events over HTTP

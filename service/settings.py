@@ -50,12 +50,12 @@ class Settings:
         "The most connections to Postgres of one process, web or worker. All processes together "
         "must have fewer than max_connections of Postgres.",
     )
-    redis_url: str = _setting(
-        None,
-        parse.redis_url,
-        "The URL of Redis or Valkey, which wakes workers: redis://user:password@host:port/0, "
-        "rediss:// with TLS, or unix:///path?db=0. Special characters in a password are "
-        "percent-encoded.",
+    redis_url: str | None = _setting(
+        "",
+        parse.optional(parse.redis_url),
+        "The URL of Redis or Valkey, from which workers take arq jobs: "
+        "redis://user:password@host:port/0, rediss:// with TLS, or unix:///path?db=0. Special "
+        "characters in a password are percent-encoded. Empty: no jobs are taken.",
         repr=False,
     )
     public_url: str = _setting(
@@ -226,7 +226,7 @@ class Settings:
     sweep_interval: float = _setting(
         "1",
         parse.seconds(0.05, 3600),
-        "Seconds between a worker's checks for work that no wake announced.",
+        "Seconds between a worker's checks for work of which no notification came.",
     )
     retention_callbacks_days: int = _setting(
         "35", parse.integer(1, 3650), "Days that raw callbacks are kept."

@@ -21,7 +21,6 @@ from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
 from service.intake.cache.queue_limit import QueueLimit
-from service.job_queue import WorkerNotifier
 from service.kit.concurrency.limiter import Limiter
 from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
@@ -73,7 +72,6 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     )
     try:
         async with (
-            WorkerNotifier(settings.redis_url, settings.queue_name) as worker_notifier,
             WebhookSender(guard) as sender,
             StreamPublisher(guard, allow_plaintext=settings.allow_http) as streams,
             Fetcher(guard) as fetcher,
@@ -81,7 +79,6 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             yield Resources(
                 settings=settings,
                 database=database,
-                worker_notifier=worker_notifier,
                 provider=provider,
                 guard=guard,
                 webhook_sender=sender,

@@ -1,6 +1,7 @@
-"""The worker process: runs its work loops, woken over Redis, and by a timer if nobody wakes it.
+"""The worker process: runs its work loops, notified by Postgres of what is committed, or by a timer
+if a notification is lost; and takes arq's jobs, if there is a Redis.
 
-A wake says only that there may be work; what it is, and whose turn, is read from Postgres.
+A notification says only that there may be work; what it is, and whose turn, is read from Postgres.
 """
 
 import asyncio
@@ -23,17 +24,18 @@ from service.job_queue import (
     REDIS_TIMEOUT,
     read_job,
     redis_settings,
-    wake_channel,
 )
 from service.jobs import MAX_TRIES, RESULT_TTL, create_subject
 from service.kit.concurrency.work_loop import WorkLoop
+from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
 from service.operations.steps import prune
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.settings import Settings
-from service.subjects.domain.work import Work
+from service.subjects.domain.work import Work, decode_work
+from service.subjects.store.work import WORK_CHANNEL
 from service.submission.steps import submit
 from service.wiring import open_resources, tune_garbage_collector
 
@@ -55,7 +57,7 @@ WorkLoops = Mapping[Work, WorkLoop[Any]]
 
 
 def make_work_loops(resources: Resources) -> WorkLoops:
-    """One work loop for each kind of work, notified by this process's own steps too."""
+    """One work loop for each kind of work."""
     settings = resources.settings
     deliverer = deliver.Deliverer(resources)
     checker = check_media.MediaChecker(resources)
@@ -83,28 +85,18 @@ def make_work_loops(resources: Resources) -> WorkLoops:
             detached=MAX_DETACHED,
         ),
     }
-    resources.worker_notifier.listen(lambda work: loops[work].notify())
     return loops
 
 
-async def listen_for_wakes(name: str, loops: WorkLoops, pool: ArqRedis) -> None:
-    """Notify the loops whose work is published on the wake channel, as soon as it is.
+async def listen_for_work(url: str, loops: WorkLoops) -> None:
+    """Notify the loops of the work that is committed, at once; and all of them once it listens, as
+    what was committed before then was not heard."""
 
-    All are notified once it is subscribed: what was published before then was missed.
-    """
-    async with pool.pubsub() as pubsub:
-        await pubsub.subscribe(wake_channel(name))
-        async for message in pubsub.listen():
-            for work in _named(message):
-                loops[work].notify()
+    def notify(payload: str) -> None:
+        for work in decode_work(payload):
+            loops[work].notify()
 
-
-def _named(message: dict[str, Any]) -> list[Work]:
-    """The work that a message names; every kind, if the message says that we are subscribed."""
-    if message["type"] == "subscribe":
-        return list(Work)
-    named = message["data"].decode(errors="replace").split(",")
-    return [work for work in Work if work in named]
+    await keep_listening(url, WORK_CHANNEL, notify)
 
 
 def make_arq_worker(resources: Resources, pool: ArqRedis) -> ArqWorker:
@@ -117,7 +109,7 @@ def make_arq_worker(resources: Resources, pool: ArqRedis) -> ArqWorker:
     )
     return ArqWorker(
         [job],
-        queue_name=resources.worker_notifier.name,
+        queue_name=resources.settings.queue_name,
         redis_pool=pool,
         handle_signals=False,
         poll_delay=ARQ_POLL_DELAY,
@@ -145,19 +137,17 @@ async def run_arq(resources: Resources, pool: ArqRedis) -> None:
                 await arq_worker.close()
 
 
-async def keep_connected(
-    resources: Resources, use: Callable[[ArqRedis], Coroutine[Any, Any, None]]
-) -> None:
-    """Use a connection to Redis, and a new one whenever it ends. Nothing that is found in Redis
+async def take_jobs(resources: Resources, redis_url: str) -> None:
+    """Take arq's jobs off Redis, on a new connection whenever one ends. Nothing that is found there
     ends the worker, even if arq cannot read it."""
-    settings, name = redis_settings(resources.settings.redis_url), resources.worker_notifier.name
+    settings, name = redis_settings(redis_url), resources.settings.queue_name
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # also if closing broke off what had canceled it
         try:
             pool = await create_pool(settings, job_deserializer=read_job, default_queue_name=name)
             try:
                 await drop_unreadable(pool, name)
-                await use(pool)
+                await run_arq(resources, pool)
             finally:
                 async with asyncio.timeout(REDIS_TIMEOUT):
                     await pool.aclose(close_connection_pool=True)
@@ -225,13 +215,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with open_resources(settings) as resources:
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
-        listening = partial(listen_for_wakes, resources.worker_notifier.name, loops)
-        taking_jobs = partial(run_arq, resources)
         watchers = [
-            asyncio.create_task(keep_connected(resources, listening)),
-            asyncio.create_task(keep_connected(resources, taking_jobs)),
+            asyncio.create_task(listen_for_work(settings.database_url, loops)),
             *(asyncio.create_task(sweep_periodically(resources, sweep)) for sweep in SWEEPS),
         ]
+        if settings.redis_url is not None:
+            watchers.append(asyncio.create_task(take_jobs(resources, settings.redis_url)))
         renewing = asyncio.create_task(keep_leases(resources, loops))
         stopped = asyncio.create_task(stop.wait())
         log.info("worker", action="started")

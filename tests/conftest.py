@@ -184,10 +184,10 @@ async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api
 
 
 @pytest.fixture
-async def redis(settings: Settings) -> AsyncIterator[ArqRedis]:
+async def redis(settings: Settings, valkey_server: Server) -> AsyncIterator[ArqRedis]:
     """The Redis pool of another back end, with arq's own defaults."""
     pool = await create_pool(
-        RedisSettings.from_dsn(settings.redis_url), default_queue_name=settings.queue_name
+        RedisSettings.from_dsn(valkey_server.url), default_queue_name=settings.queue_name
     )
     yield pool
     await pool.aclose()

@@ -1,11 +1,10 @@
-"""Waking: at once where somebody listens, for nothing where nobody does, and never in the way."""
+"""Redis: whether jobs can be taken from it, and which jobs are read."""
 
 import asyncio
 import pickle
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,12 @@ from urllib.parse import quote, urlsplit
 import pytest
 from arq.connections import ArqRedis, create_pool
 from arq.jobs import serialize_job
-from structlog.typing import EventDict
 
 from service import job_queue
-from service.job_queue import WorkerNotifier, read_job, redis_settings, wake_channel
-from service.local.ports import free_port
+from service.job_queue import reachable, read_job, redis_settings
 from service.local.server import Server
 from service.local.valkey import valkey
 from service.settings import Settings
-from service.subjects.domain.work import Work
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import wait_until
 
@@ -38,110 +34,37 @@ async def redis(valkey_server: Server) -> AsyncIterator[ArqRedis]:
     await pool.aclose()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is tried again at once, and given up on soon."""
-    monkeypatch.setattr(job_queue, "RETRY_DELAY", 0.01)
+async def test_a_redis_that_is_away_or_hangs_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job_queue, "REDIS_TIMEOUT", 0.2)
+    with valkey(tmp_path / "valkey") as server:
+        assert await reachable(server.url, NAME)
+        server.kill()
+        assert not await reachable(server.url, NAME)
+        server.start()
+        assert await reachable(server.url, NAME)
+        server.child.send(signal.SIGSTOP)
+        assert not await reachable(server.url, NAME)
+        server.child.send(signal.SIGCONT)
+        assert await reachable(server.url, NAME)
 
 
-@asynccontextmanager
-async def wakes(redis: ArqRedis) -> AsyncIterator[Callable[[], Any]]:
-    """A subscriber of the wake channel: each call waits for its next message."""
-    async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-        await pubsub.subscribe(wake_channel(NAME))
-        await pubsub.get_message(timeout=5)
-        yield lambda: anext(aiter(pubsub.listen()))
-
-
-def lost(logged: list[EventDict]) -> int:
-    return len([line for line in logged if line.get("action") == "wake_lost"])
-
-
-async def test_a_wake_reaches_whoever_listens_and_leaves_nothing_behind(
+async def test_a_redis_that_shows_no_queue_cannot_be_reached(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as notifier, wakes(redis) as next_wake:
-        for work in Work:
-            notifier.wake(work)
-            assert (await next_wake())["data"] == work.encode()
-        assert await redis.keys() == []
+    user: dict[str, Any] = {"username": "l@mited", "enabled": True, "keys": ["others"]}
+    await redis.acl_setuser(**user, passwords=["+p@ss/w#rd?"], categories=["+@all"])
+    url = f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{valkey_server.url.removeprefix('redis://')}"
+    assert not await reachable(url, "ours")
+    await redis.acl_setuser("l@mited", enabled=True, keys=["ours"])
+    assert await reachable(url, "ours")
+    await redis.acl_deluser("l@mited")
 
 
-async def test_wakes_that_gather_are_sent_together(valkey_server: Server, redis: ArqRedis) -> None:
-    async with WorkerNotifier(valkey_server.url, NAME) as notifier, wakes(redis) as next_wake:
-        for work in (Work.SUBMIT, Work.DELIVER, Work.SUBMIT):
-            notifier.wake(work)
-        assert set((await next_wake())["data"].split(b",")) == {b"submit", b"deliver"}
-
-
-def test_what_is_published_stays_as_it_is() -> None:
-    """A process of another release wakes and is woken by these."""
-    assert {work.name: work.value for work in Work} == {
-        "CHECK_MEDIA": "check_media",
-        "SUBMIT": "submit",
-        "RECONCILE": "reconcile",
-        "DELIVER": "deliver",
-    }
-    (queue_name,) = [field for field in fields(Settings) if field.name == "queue_name"]
-    assert queue_name.metadata["default"] == "callsheet"
-    assert wake_channel("callsheet") == "callsheet:doorbell"
-
-
-async def test_this_process_gets_its_own_wakes_without_redis() -> None:
-    wakes: list[Work] = []
-    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", NAME) as notifier:
-        notifier.listen(wakes.append)
-        notifier.wake(Work.RECONCILE)
-        assert wakes == [Work.RECONCILE]
-
-
-async def test_wakes_while_redis_is_away_are_dropped_and_block_nobody(
-    tmp_path: Path, impatient: None, logged: list[EventDict]
-) -> None:
-    _ = impatient
-    with valkey(tmp_path / "valkey") as server:
-        async with WorkerNotifier(server.url, NAME) as notifier:
-            assert await notifier.reachable()
-            server.kill()
-            assert not await notifier.reachable()
-            notifier.wake(Work.SUBMIT)
-            await wait_until(lambda: lost(logged) > 0)
-            server.start()
-            assert await notifier.reachable()
-            async with await _pool(server) as back, wakes(back) as next_wake:
-                notifier.wake(Work.DELIVER)
-                message = await next_wake()
-                assert message["data"] == b"deliver", "what was lost is not sent later"
-
-
-async def test_a_redis_that_hangs_counts_as_unreachable(
-    tmp_path: Path, impatient: None, logged: list[EventDict]
-) -> None:
-    _ = impatient
-    with valkey(tmp_path / "valkey") as server:
-        async with WorkerNotifier(server.url, NAME) as notifier:
-            assert await notifier.reachable()
-            server.child.send(signal.SIGSTOP)
-            assert not await notifier.reachable()
-            notifier.wake(Work.SUBMIT)
-            await wait_until(lambda: lost(logged) > 0)
-            server.child.send(signal.SIGCONT)
-            assert await notifier.reachable()
-
-
-async def _pool(server: Server) -> ArqRedis:
-    return await create_pool(redis_settings(server.url), default_queue_name=NAME)
-
-
-async def test_all_connections_are_closed_at_the_end(
-    valkey_server: Server, redis: ArqRedis
-) -> None:
+async def test_no_connection_is_left_open(valkey_server: Server, redis: ArqRedis) -> None:
     before = len(await redis.client_list())
-    async with WorkerNotifier(valkey_server.url, NAME) as notifier:
-        notifier.wake(Work.SUBMIT)
-        assert all(await asyncio.gather(*(notifier.reachable() for _ in range(5))))
-        assert len(await redis.client_list()) > before
+    assert all(await asyncio.gather(*(reachable(valkey_server.url, NAME) for _ in range(5))))
 
     async def closed() -> bool:
         return len(await redis.client_list()) == before
@@ -152,21 +75,20 @@ async def test_all_connections_are_closed_at_the_end(
 async def test_a_socket_and_the_number_of_a_database_are_taken(
     valkey_server: Server, redis: ArqRedis
 ) -> None:
+    await redis.set(NAME, "no queue")
     port = urlsplit(valkey_server.url).port
     assert port
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "of redis"
-        async with (
-            tcp_proxy(port, path),
-            WorkerNotifier(f"unix://{quote(str(path))}?db=7", NAME) as notifier,
-        ):
-            assert await notifier.reachable()
-            assert "7" in {client["db"] for client in await redis.client_list()}
+        async with tcp_proxy(port, path):
+            assert not await reachable(f"unix://{quote(str(path))}", NAME)
+            assert await reachable(f"unix://{quote(str(path))}?db=7", NAME)
 
 
-async def test_a_notifier_that_was_never_opened_can_be_closed() -> None:
-    notifier = WorkerNotifier("redis://127.0.0.1:1/0", NAME)
-    await notifier.__aexit__()
+def test_the_queue_is_called_callsheet() -> None:
+    """By that name other back ends enqueue their jobs."""
+    (queue_name,) = [field for field in fields(Settings) if field.name == "queue_name"]
+    assert queue_name.metadata["default"] == "callsheet"
 
 
 def test_a_job_as_arq_writes_it_is_read() -> None:

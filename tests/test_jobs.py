@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -20,8 +19,9 @@ from service.intake.steps import accept
 from service.jobs import create_subject
 from service.kit.database.database import Database
 from service.local.ports import free_port
+from service.local.server import Server
 from service.wiring import utc_now
-from service.worker import keep_connected, run_arq
+from service.worker import take_jobs
 from tests.support.api import Api
 from tests.support.database import fetch
 from tests.support.request_bodies import request_body
@@ -75,13 +75,16 @@ async def test_a_job_waits_however_long_the_queue_is_full_and_is_made_once_there
 
 
 async def test_a_job_waits_however_long_postgres_is_away(
-    api: Api, redis: ArqRedis, impatient: None, logged: list[EventDict]
+    api: Api,
+    redis: ArqRedis,
+    valkey_server: Server,
+    impatient: None,
+    logged: list[EventDict],
 ) -> None:
     _ = impatient
     away = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/x")
     resources = replace(api.resources, database=away)
-    taking = partial(run_arq, resources)
-    running = asyncio.create_task(keep_connected(resources, taking))
+    running = asyncio.create_task(take_jobs(resources, valkey_server.url))
     job = await redis.enqueue_job("create_subject", "acme", request_body())
     assert job is not None
     await wait_until_deferred(redis, job.job_id, logged, 1)

@@ -195,6 +195,11 @@ def test_addresses_of_redis_are_taken(url: str) -> None:
     assert read(REDIS_URL=url).redis_url == url
 
 
+@pytest.mark.parametrize("text", ["", None])
+def test_there_need_be_no_redis(text: str | None) -> None:
+    assert read(REDIS_URL=text).redis_url is None
+
+
 @pytest.mark.parametrize(
     ("url", "rule"),
     [

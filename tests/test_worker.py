@@ -1,24 +1,27 @@
-"""The worker: woken at once, by whoever may; up while Redis or Postgres is not; ended in order."""
+"""The worker: notified at once of what is committed, up while Redis or Postgres is not, ended in
+order."""
 
 import asyncio
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
 from service import worker
-from service.job_queue import WorkerNotifier, wake_channel
+from service.kit.database import listen
 from service.local.ports import free_port
+from service.local.server import Server
 from service.local.valkey import valkey
 from service.reconciliation.steps import expired_leases_and_deadlines
+from service.resources import Resources
 from service.settings import Settings
-from service.wiring import open_resources
-from service.worker import keep_connected
+from tests.conftest import database, execute
 from tests.support.api import Api
 from tests.support.callbacks import accept_request
 from tests.support.database import fetch
@@ -31,9 +34,14 @@ from tests.support.worker import (
     running_worker,
     settings_without_sweeps,
     wait_until_listening,
+    wait_until_taking_jobs,
 )
 
 OFTEN = 0.05
+KILL_LISTENERS = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE datname = '{}' AND application_name = '{}'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,49 +50,84 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "RECONNECT_DELAY", 0.01)
 
 
-async def test_a_wake_alone_carries_a_subject_to_its_end(
+async def test_notifications_alone_carry_a_subject_to_its_end(
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     await api.subscribe(subscriber.url)
-    settings = settings_without_sweeps(api)
-    async with running_worker(settings):
-        await wait_until_listening(settings)
+    async with running_worker(settings_without_sweeps(api)):
+        await wait_until_listening(api.resources)
         ended = await api.wait_until_finished((await api.create())["id"])
         await wait_until(lambda: len(subscriber.requests) == ended["version"])
     assert ended["state"] == "succeeded"
     assert await api.violations() == []
 
 
-async def test_what_a_wake_named_that_nobody_heard_is_done_once_the_channel_is_heard_again(
-    api: Api, redis: ArqRedis
+async def test_what_is_committed_while_nobody_listens_is_done_once_somebody_does(
+    api: Api, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = settings_without_sweeps(api)
-    async with running_worker(settings):
-        await wait_until_listening(settings)
-        unheard = replace(
-            api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
-        )
-        account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await accept_request(unheard, account, request_body())
-        await redis.client_kill_filter(_type="pubsub")
+    monkeypatch.setattr(listen, "RECONNECT_DELAY", OFTEN)
+    async with running_worker(settings_without_sweeps(api)):
+        await wait_until_listening(api.resources)
+        (account,) = await fetch(api.resources, "SELECT id FROM accounts")
+        async with nobody_listening(api.resources):
+            await wait_until(lambda: "not_listening" in logged_actions(logged))
+            accepted = await accept_request(api.resources, account["id"], request_body())
         assert (await api.wait_until_finished(accepted.subject.id))["state"] == "succeeded"
 
 
-async def test_it_stays_up_while_redis_is_killed_and_started_again(
+@asynccontextmanager
+async def nobody_listening(resources: Resources) -> AsyncIterator[None]:
+    """Nobody can listen while the block runs: no session can be opened, and those that listen are
+    ended. Others go on."""
+    url = resources.settings.database_url
+    name, outside = url.rpartition("/")[2], database(url, "postgres")
+    await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await execute(outside, KILL_LISTENERS.format(name, listen.APPLICATION_NAME))
+    try:
+        yield
+    finally:
+        await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+async def test_without_redis_all_goes_on_but_the_taking_in_of_jobs(
     api: Api, tmp_path: Path, logged: list[EventDict]
 ) -> None:
     with valkey(tmp_path / "valkey") as server:
-        settings = replace(api.resources.settings, redis_url=server.url, sweep_interval=OFTEN)
+        settings = replace(settings_without_sweeps(api), redis_url=server.url)
         async with running_worker(settings):
-            await wait_until_listening(settings)
+            async with enqueuer(server, settings) as redis:
+                await wait_until_taking_jobs(redis)
             server.kill()
             await wait_until(lambda: "redis_away" in logged_actions(logged))
             subject = await api.create()
-            assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded", (
-                "by the timers"
-            )
+            assert (await api.wait_until_finished(subject["id"]))["state"] == "succeeded"
             server.start()
-            await wait_until_listening(settings)
+            async with enqueuer(server, settings) as redis:
+                job = await redis.enqueue_job("create_subject", "acme", request_body())
+                assert job is not None
+                result = await job.result(timeout=10, poll_delay=0.01)
+            ended = await api.wait_until_finished(result["subject"]["id"])
+            assert ended["state"] == "succeeded"
+
+
+@asynccontextmanager
+async def enqueuer(server: Server, settings: Settings) -> AsyncIterator[ArqRedis]:
+    """The Redis pool of another back end on this server."""
+    pool = await create_pool(
+        RedisSettings.from_dsn(server.url), default_queue_name=settings.queue_name
+    )
+    yield pool
+    await pool.aclose()
+
+
+async def test_where_no_redis_is_configured_none_is_tried(
+    api: Api, logged: list[EventDict]
+) -> None:
+    async with running_worker(replace(settings_without_sweeps(api), redis_url=None)):
+        await wait_until_listening(api.resources)
+        ended = await api.wait_until_finished((await api.create())["id"])
+    assert ended["state"] == "succeeded"
+    assert not {"redis_away", "redis_unusable"} & {*logged_actions(logged)}
 
 
 async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> None:
@@ -92,7 +135,8 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
         settings = replace(api.resources.settings, redis_url=server.url)
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(settings, stop))
-        await wait_until_listening(settings)
+        async with enqueuer(server, settings) as redis:
+            await wait_until_taking_jobs(redis)
         server.child.send(signal.SIGSTOP)
         stop.set()
         _, pending = await asyncio.wait([running], timeout=10)
@@ -101,17 +145,11 @@ async def test_it_can_be_stopped_while_redis_hangs(api: Api, tmp_path: Path) -> 
     assert not pending
 
 
-async def test_nonsense_on_the_wake_channel_is_passed_over(api: Api, redis: ArqRedis) -> None:
-    settings = settings_without_sweeps(api)
-    async with running_worker(settings):
-        await wait_until_listening(settings)
-        unheard = replace(
-            api.resources, worker_notifier=WorkerNotifier(settings.redis_url, "nobody's")
-        )
-        account = (await fetch(api.resources, "SELECT id FROM accounts"))[0]["id"]
-        accepted = await accept_request(unheard, account, request_body())
-        await redis.publish(wake_channel(settings.queue_name), b"\xff,nonsense,submit")
-        assert (await api.wait_until_finished(accepted.subject.id))["state"] == "succeeded"
+async def test_nonsense_on_the_channel_is_passed_over(api: Api) -> None:
+    async with running_worker(settings_without_sweeps(api)):
+        await wait_until_listening(api.resources)
+        await fetch(api.resources, "NOTIFY callsheet_work, 'nonsense,\u00fc'")
+        assert (await api.wait_until_finished((await api.create())["id"]))["state"] == "succeeded"
 
 
 async def test_what_arq_cannot_read_is_dropped(
@@ -134,37 +172,20 @@ async def test_an_id_that_is_no_text_beside_a_job_that_is_gone_ends_no_worker(
 
     settings = settings_without_sweeps(api)
     async with running_worker(settings):
-        await wait_until_listening(settings)
+        await wait_until_taking_jobs(redis)
         for times in (1, 2, 3):
             await redis.zadd(settings.queue_name, {b"ghost": 1, b"\xff\xfe": 2})
             await wait_until(dropped(times))
+        assert "redis_unusable" in logged_actions(logged)
         assert (await api.wait_until_finished((await api.create())["id"]))["state"] == "succeeded"
-
-
-async def test_a_connection_is_used_again_whatever_ended_its_use(
-    settings: Settings, logged: list[EventDict]
-) -> None:
-    uses = 0
-
-    async def use(_pool: ArqRedis) -> None:
-        nonlocal uses
-        uses += 1
-        raise LookupError
-
-    async with open_resources(settings) as resources:
-        using = asyncio.create_task(keep_connected(resources, use))
-        await wait_until(lambda: uses > 2)
-        using.cancel()
-    assert set(logged_actions(logged)) == {"redis_unusable"}
 
 
 async def test_it_stays_up_while_postgres_is_away(
     settings: Settings, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
-    expected = {"sweep_failed", "unavailable", "job_deferred"}
+    expected = {"sweep_failed", "unavailable", "not_listening", "job_deferred"}
     async with running_worker(replace(settings, database_url=url, sweep_interval=OFTEN)):
-        await wait_until_listening(settings)
         await redis.enqueue_job("create_subject", "acme", request_body())
         await wait_until(lambda: expected <= set(logged_actions(logged)))
     assert logged[-1]["action"] == "stopped"

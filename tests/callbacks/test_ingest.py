@@ -23,6 +23,7 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.ingestion import post_callback, state_of, submitted_subject
 from tests.support.simulator import SimulatorClient
+from tests.support.work import work_notifications
 
 OTHER_TASK = "880000000000000002"
 OUT_OF_ORDER = (  # what comes first, what then, and what that is
@@ -171,13 +172,11 @@ async def test_a_parked_callback_at_the_common_address_has_the_provider_asked_to
 
 
 async def test_the_place_of_an_ended_subject_goes_to_the_next(api: Api, clock: Clock) -> None:
-    woken: list[Work] = []
-    api.resources.worker_notifier.listen(woken.append)
     subject_id = await submitted_subject(api)
-    woken.clear()
     clock.advance(1)
-    await post_callback(api, subject_id, legacy_callback(subject_id))
-    assert woken == [Work.SUBMIT]
+    async with work_notifications(api.resources) as committed:
+        await post_callback(api, subject_id, legacy_callback(subject_id))
+        assert await committed() == ["submit"]
     assert State(await state_of(api, subject_id)) is State.SUCCEEDED
 
 

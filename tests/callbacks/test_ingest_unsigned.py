@@ -8,6 +8,7 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, url_token
 from tests.support.database import fetch
 from tests.support.simulator import SimulatorClient
+from tests.support.work import work_notifications
 
 
 @pytest.fixture
@@ -35,12 +36,12 @@ async def test_a_hint_moves_nothing_but_has_the_provider_asked(
     subject_id = await submitted_without_callbacks(api, provider)
     task = (await api.read(subject_id))["provider_task_id"]
     await provider.wait_until_finished(subject_id)
-    woken: list[Work] = []
-    api.resources.worker_notifier.listen(woken.append)
-    answer = await post_unsigned(api, subject_id, legacy_callback(subject_id, "failed", task=task))
+    async with work_notifications(api.resources) as committed:
+        body = legacy_callback(subject_id, "failed", task=task)
+        answer = await post_unsigned(api, subject_id, body)
+        assert await committed() == ["reconcile"]
     assert (answer.status_code, answer.json()) == (200, {"verdict": "hint"})
     assert (await api.read(subject_id))["state"] == "submitted"
-    assert woken == [Work.RECONCILE]
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "succeeded", "as the provider has it"
     assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]

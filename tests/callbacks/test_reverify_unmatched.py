@@ -21,6 +21,7 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.ingestion import submitted_subject
 from tests.support.simulator import SimulatorClient
+from tests.support.work import work_notifications
 
 POISON = """
     CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
@@ -136,11 +137,10 @@ async def test_an_unsigned_one_that_matches_later_has_the_provider_asked(api: Ap
     await post_unknown(api, TASK_ID, "msg_1")
     await fetch(api.resources, "UPDATE callbacks SET verification = 'none' RETURNING id")
     subject_id = await submitted_subject(api, TASK_ID)
-    woken: list[Work] = []
-    api.resources.worker_notifier.listen(woken.append)
-    await reverify.reverify_unmatched(api.resources)
+    async with work_notifications(api.resources) as committed:
+        await reverify.reverify_unmatched(api.resources)
+        assert await committed() == ["reconcile"]
     assert await verdicts(api) == {"msg_1": "hint"}
-    assert woken == [Work.RECONCILE]
     assert (await api.read(subject_id))["state"] == "submitted"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import service
 from service.intake.store import idempotency, insert
-from service.job_queue import wake_channel
 from service.subjects.domain.event import event_id
 from service.subjects.domain.work import Work
 from service.subjects.store import events
+from service.subjects.store.work import WORK_CHANNEL
 from service.submission.store.provider_state import CLAIM_LOCK
 
 PACKAGE = Path(service.__file__).parent
@@ -35,7 +35,7 @@ def test_queues_and_idempotency_keys_are_locked_by_the_same_texts() -> None:
 
 def test_feeds_and_workers_are_rung_up_on_the_same_channels() -> None:
     assert events.NOTIFY_CHANNEL == "callsheet_events"
-    assert wake_channel("callsheet") == "callsheet:doorbell"
+    assert WORK_CHANNEL == "callsheet_work"
     assert {work.value for work in Work} == {"check_media", "submit", "reconcile", "deliver"}
 
 
@@ -63,6 +63,6 @@ def test_log_lines_say_the_same_actions() -> None:
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
         *("stopped", "stream_aborted", "subscriber_health_changed", "sweep_failed"),
         *("provider_task_conflict", "transition", "unavailable", "unknown_setting"),
-        *("unknown_status", "unreadable_answer", "wake_lost"),
+        *("unknown_status", "unreadable_answer"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

@@ -95,7 +95,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off_in_time(
 async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
     world: FeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_hub, "RECONNECT_DELAY", 0.05)
+    monkeypatch.setattr(listen, "RECONNECT_DELAY", 0.05)
     async with world.stream() as reader:
         await wait_until(world.is_listening)
         assert await fetch(world.resources, KILL, listen.APPLICATION_NAME)

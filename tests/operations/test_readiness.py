@@ -5,10 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from arq.connections import create_pool
 from structlog.typing import EventDict
 
-from service.job_queue import WorkerNotifier, redis_settings
 from service.kit.database.database import Database
 from service.local.ports import free_port
 from service.operations.steps import readiness
@@ -122,27 +120,21 @@ async def test_tables_of_another_release_are_not_usable(api: Api, logged: list[E
     logged.remove(fault)
 
 
-async def test_a_redis_that_takes_no_wakes_degrades(api: Api) -> None:
-    redis = await create_pool(redis_settings(api.resources.settings.redis_url))
-    user: dict[str, Any] = {"username": "l@mited", "enabled": True, "keys": ["*"]}
-    user |= {"passwords": ["+p@ss/w#rd?"], "categories": ["+@all"], "reset_channels": True}
-    await redis.acl_setuser(**user)
-    place = api.resources.settings.redis_url.removeprefix("redis://")
-    async with WorkerNotifier(f"redis://l%40mited:p%40ss%2Fw%23rd%3F@{place}", "q") as notifier:
-        found = await readiness.check_readiness(replace(api.resources, worker_notifier=notifier))
-        assert (found.usable, found.status) == (True, "degraded")
-        await redis.acl_setuser("l@mited", enabled=True, channels=["q:*"])
-        found = await readiness.check_readiness(replace(api.resources, worker_notifier=notifier))
-        assert found.checks == WELL
-    await redis.acl_deluser("l@mited")
-    await redis.aclose()
+async def found_with(api: Api, redis_url: str | None) -> readiness.Health:
+    settings = replace(api.resources.settings, redis_url=redis_url)
+    return await readiness.check_readiness(replace(api.resources, settings=settings))
 
 
-async def test_without_redis_work_is_swept_up(api: Api) -> None:
-    async with WorkerNotifier(f"redis://127.0.0.1:{free_port()}/0", "q") as away:
-        found = await readiness.check_readiness(replace(api.resources, worker_notifier=away))
+async def test_while_redis_is_away_only_jobs_wait(api: Api) -> None:
+    found = await found_with(api, f"redis://127.0.0.1:{free_port()}/0")
     assert (found.usable, found.status) == (True, "degraded")
-    assert found.checks == WELL | {"redis": "cannot be reached: work is swept up"}
+    assert found.checks == WELL | {"redis": "cannot be reached: jobs are not taken"}
+
+
+async def test_a_redis_that_is_not_configured_is_missed_by_nobody(api: Api) -> None:
+    found = await found_with(api, None)
+    assert (found.usable, found.status) == (True, "ready")
+    assert found.checks == WELL | {"redis": "not configured"}
 
 
 async def test_a_postgres_that_lets_nobody_in_is_not_usable(api: Api) -> None:

@@ -17,6 +17,7 @@ from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
 from tests.support.webhook_receiver import WebhookReceiver
+from tests.support.work import work_notifications
 
 NOBODY = "http://127.0.0.1:65009"
 CLEARED = (
@@ -227,10 +228,9 @@ async def test_a_paused_subscriber_gets_what_it_missed_once_it_is_active(
     await api.create()
     await api.work(Work.DELIVER)
     assert subscriber.requests == []
-    woken: list[Work] = []
-    api.resources.worker_notifier.listen(woken.append)
-    assert (await changed(api, made, state="active"))["state"] == "active"
-    assert Work.DELIVER in woken
+    async with work_notifications(api.resources) as committed:
+        assert (await changed(api, made, state="active"))["state"] == "active"
+        assert await committed() == ["deliver"]
     await api.work(Work.DELIVER)
     assert len(subscriber.requests) == 1
 

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from arq.connections import create_pool
+from arq.connections import ArqRedis
+from arq.constants import health_check_key_suffix
 from structlog.typing import EventDict
 
 from service import worker
-from service.job_queue import redis_settings, wake_channel
+from service.resources import Resources
 from service.settings import Settings
 from tests.support.api import Api
+from tests.support.database import fetch
 from tests.support.waiting import wait_until
 
 NEVER_SWEEP = 3600.0  # seconds: longer than any test
@@ -29,18 +31,28 @@ async def running_worker(settings: Settings) -> AsyncIterator[asyncio.Event]:
         await running
 
 
-async def wait_until_listening(settings: Settings) -> None:
-    """Return once a worker listens on the wake channel."""
-    pool = await create_pool(redis_settings(settings.redis_url))
-    channel = wake_channel(settings.queue_name)
+LISTENS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'idle' AND query = 'LISTEN "callsheet_work"'
+"""
 
-    async def heard() -> bool:
-        return bool((await pool.pubsub_numsub(channel))[0][1])
 
-    try:
-        await wait_until(heard)
-    finally:
-        await pool.aclose()
+async def wait_until_listening(resources: Resources) -> None:
+    """Return once a worker listens for work."""
+
+    async def listens() -> bool:
+        return bool(await fetch(resources, LISTENS))
+
+    await wait_until(listens)
+
+
+async def wait_until_taking_jobs(redis: ArqRedis) -> None:
+    """Return once a worker has looked into the queue: it says so there, by arq's health check."""
+
+    async def takes_jobs() -> bool:
+        return bool(await redis.exists(redis.default_queue_name + health_check_key_suffix))
+
+    await wait_until(takes_jobs)
 
 
 def logged_actions(logged: list[EventDict]) -> list[object]:

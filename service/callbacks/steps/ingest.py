@@ -20,7 +20,6 @@ from service.callbacks.store.archive import CallbackSummary
 from service.kit.database.connection import Connection
 from service.reconciliation.store import polls
 from service.resources import Resources
-from service.subjects.domain.work import Work
 from service.subjects.steps import transition
 from service.subjects.store import subjects, transitions
 
@@ -47,13 +46,13 @@ async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[Ca
     """
     try:
         async with resources.database.transaction() as tx:
-            results, deliveries = await store_and_apply(tx, resources, callbacks)
+            results = await store_and_apply(tx, resources, callbacks)
     except SecretsChanged:
         async with resources.database.autocommit() as tx:
             await resources.webhook_secrets.refresh(tx)
         return await ingest(resources, [verify(resources, callback.raw) for callback in callbacks])
     for callback, result in zip(callbacks, results, strict=True):
-        log_and_wake(resources, callback, result, deliveries)
+        log_result(callback, result)
     return results
 
 
@@ -63,9 +62,9 @@ async def store_and_apply(
     callbacks: Sequence[Callback],
     *,
     replaced: CallbackSummary | None = None,
-) -> tuple[list[CallbackResult], int]:
-    """Store and apply callbacks in this transaction; the result of each, and how many deliveries
-    were made.
+) -> list[CallbackResult]:
+    """Store and apply callbacks in this transaction; the result of each. Workers are notified when
+    it commits.
 
     `replaced` is a stored callback that the only one of `callbacks` replaces; CallbackChanged if
     it is not stored any more with this verdict. SecretsChanged if the callbacks were verified with
@@ -91,25 +90,22 @@ async def store_and_apply(
         raise SecretsChanged
     batch = CallbackBatch(resources, locked, context)
     results = batch.apply_all(callbacks)
-    deliveries = await transitions.write(tx, batch.transitions(), batch.to_store())
+    await transitions.write(tx, batch.transitions(), batch.to_store())
     for verification in {callback.verification for callback in callbacks if callback.untrusted}:
         await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
     await polls.schedule(tx, batch.subjects_to_poll, resources.clock())
-    return results, deliveries
+    return results
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:
     return sorted({value for value in values if value is not None})
 
 
-def log_and_wake(
-    resources: Resources, callback: Callback, result: CallbackResult, deliveries: int
-) -> None:
-    """After the commit, log the callback's transition, or why there is none, and wake the loops
-    that have work now. `deliveries` were made by the whole batch."""
+def log_result(callback: Callback, result: CallbackResult) -> None:
+    """After the commit, log the callback's transition, or why there is none."""
     if result.transition is not None and result.transition.ignored is None:
         signal = f"callback {callback.report.status_word[:50]}"
-        transition.log_and_wake(resources, result.transition, signal, deliveries)
+        transition.log_transition(result.transition, signal)
         return
     log.info(
         "callback",
@@ -122,5 +118,3 @@ def log_and_wake(
         verdict=result.verdict,
         reason=result.reason,
     )
-    if result.subject_to_poll is not None:
-        resources.worker_notifier.wake(Work.RECONCILE)

@@ -103,7 +103,7 @@ async def _verify_again(resources: Resources, record: CallbackRecord) -> Callbac
         return callback
     try:
         async with resources.database.transaction() as tx:
-            (result,), deliveries = await ingest.store_and_apply(
+            (result,) = await ingest.store_and_apply(
                 tx, resources, [callback], replaced=record.summary
             )
     except SecretsChanged:
@@ -111,7 +111,7 @@ async def _verify_again(resources: Resources, record: CallbackRecord) -> Callbac
         return await _verify_again(resources, record)
     except CallbackChanged:
         return callback
-    ingest.log_and_wake(resources, callback, result, deliveries)
+    ingest.log_result(callback, result)
     return callback
 
 

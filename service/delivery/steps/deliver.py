@@ -15,7 +15,6 @@ from service.delivery.steps.send import OutgoingMessage, send
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
 from service.kit.crypto.encryption import DecryptionError
 from service.resources import Resources, end_of_lease
-from service.subjects.domain.work import Work
 
 log = structlog.get_logger()
 
@@ -51,19 +50,18 @@ class Deliverer:
             delivery.settings = settings.get(delivery.subscriber_id)
         return due
 
-    async def deliver(self, delivery: DueDelivery) -> None:
-        """Make one attempt, signed now over the bytes that were stored once, and record it. Nothing
-        is sent if the lease is over."""
+    async def deliver(self, delivery: DueDelivery) -> bool:
+        """Make one attempt, signed now over the bytes that were stored once, and record it; whether
+        others may be delivered by that. Nothing is sent if the lease is over."""
         resources, started_at = self._resources, self._resources.clock()
         if not delivery.lease.outlasts(started_at):
             log.warning("delivery", action="lease_expired", delivery=delivery.id)
-            return
+            return False
         outcome: AttemptOutcome = NotSent(str(DecryptionError()))
         if delivery.settings is not None:
             message = OutgoingMessage(
                 delivery.event_id, delivery.type, delivery.body, delivery.attempt_id, delivery.url
             )
             outcome = await send(resources, delivery.settings, message, started_at)
-        await self._recorder.record(delivery, outcome, started_at)
-        if delivery.at_limit:
-            resources.worker_notifier.wake(Work.DELIVER)
+        others_due = await self._recorder.record(delivery, outcome, started_at)
+        return others_due or delivery.at_limit

@@ -16,7 +16,7 @@ from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.domain.work import Work
-from service.subjects.store import events
+from service.subjects.store import events, work
 from service.subjects.store.events import NewEvent
 
 log = structlog.get_logger()
@@ -65,6 +65,8 @@ async def _make_retries_due(resources: Resources, subscriber_id: str) -> None:
     while made_due == CHUNK:
         async with resources.database.transaction() as tx:
             made_due = await record_store.make_retries_due(tx, subscriber_id, now, CHUNK)
+            if made_due:
+                await work.notify(tx, Work.DELIVER)
 
 
 async def _notify(resources: Resources, subscriber_id: str) -> None:
@@ -87,7 +89,6 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
         await health_store.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}
     log.warning("subscriber_health", action=f"subscriber_{notice.status}", **fields)
-    resources.worker_notifier.wake(Work.DELIVER)
 
 
 async def _cancel(resources: Resources) -> None:

@@ -31,6 +31,7 @@ from service.kit.errors import Unavailable
 from service.kit.timestamps import parse_retry_after
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.work import Work
+from service.subjects.store import work
 
 log = structlog.get_logger()
 
@@ -113,9 +114,9 @@ class AttemptRecorder:
 
     async def record(
         self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime
-    ) -> None:
-        """Record an attempt that has just ended. Unavailable if that fails for as long as a lease
-        lasts: then the delivery is sent again."""
+    ) -> bool:
+        """Record an attempt that has just ended; whether other deliveries are due by that.
+        Unavailable if it fails for as long as a lease lasts: then the delivery is sent again."""
         resources, ended_at = self._resources, self._resources.clock()
         schedule = resources.settings.delivery_schedule
         if delivery.settings is not None:
@@ -125,16 +126,15 @@ class AttemptRecorder:
         until = end_of_lease(resources, ended_at)
         while True:
             try:
-                await self._batcher.submit(attempt)
+                return await self._batcher.submit(attempt)
             except Unavailable:
                 if resources.clock() > until:
                     raise
                 await asyncio.sleep(RETRY_INTERVAL)
-            else:
-                return
 
-    async def write(self, attempts: Sequence[AttemptRecord]) -> list[None]:
-        """Record these attempts in one transaction. One whose lease was over is only logged."""
+    async def write(self, attempts: Sequence[AttemptRecord]) -> list[bool]:
+        """Record these attempts in one transaction; for each, whether other deliveries are due by
+        that. One whose lease was over is only logged."""
         resources = self._resources
         now = resources.clock()
         changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
@@ -145,13 +145,13 @@ class AttemptRecorder:
             )
             if results:
                 changed = await self._change_health(tx, results, now)
+            if changed:  # what waited for a subscriber may be due for any worker
+                await work.notify(tx, Work.DELIVER)
         for attempt in attempts:
             _log(attempt, fenced=attempt.delivery.id not in recorded)
         for before, after in changed:
             await health_events.after_health_change(resources, before, after)
-        if following or changed:
-            resources.worker_notifier.wake(Work.DELIVER)
-        return [None] * len(attempts)
+        return [bool(following)] * len(attempts)
 
     def _results(self, attempts: Sequence[AttemptRecord], unhealthy: set[str]) -> Results:
         """The results that change a subscriber's health. A subscriber that is not among the

@@ -17,6 +17,7 @@ from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
 from service.subjects.domain.work import Work
+from service.subjects.store import work
 from service.subscribers.domain.subscriber import SubscriberState
 from service.subscribers.store import subscribers
 from service.subscribers.store.subscribers import Subscriber
@@ -88,8 +89,8 @@ async def _send_chunk(
             delivery_id_prefix=resources.new_id("dlv"),
             now=resources.clock(),
         )
-    if count:
-        resources.worker_notifier.wake(Work.DELIVER)
+        if count:
+            await work.notify(tx, Work.DELIVER)
     return count, chunk.rest
 
 
@@ -114,9 +115,8 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         )
         if not requeued:
             await replay_store.make_retry_due(tx, delivery_id, now)
-        delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
-    resources.worker_notifier.wake(Work.DELIVER)
-    return delivery
+        await work.notify(tx, Work.DELIVER)
+        return _found(await delivery_log_store.get(tx, account_id, delivery_id))
 
 
 def _found(delivery: DeliveryView | None) -> DeliveryView:

@@ -19,7 +19,7 @@ from service.event_feed.steps.feed_reader import (
 )
 from service.event_feed.store import feed
 from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
-from service.kit.database.listen import listen
+from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from service.subjects.store.events import NOTIFY_CHANNEL
@@ -31,7 +31,6 @@ MAX_READERS_PER_ACCOUNT = 6_000
 READ_INTERVAL = 1.0  # seconds between reads that no notice asked for
 DEBOUNCE = 0.005  # seconds from one read to the next; notices meanwhile share that one
 HIDDEN_DELAY = 0.002  # seconds until events that are committed, but hidden, are read; then doubled
-RECONNECT_DELAY = 1.0  # seconds between tries to listen
 CATCH_UP_CONNECTIONS = 4  # to Postgres, at most, for readers that are behind
 TICK_GROUPS = 10  # readers are ticked a group at a time, so that not all send at once
 TICK_INTERVAL = 1.0  # seconds from one group to the next
@@ -162,7 +161,8 @@ class EventHub:
         if full or self._readers_of[account_id] >= MAX_READERS_PER_ACCOUNT:
             raise Unavailable("Too many event streams are open. Try again later.")
         if not self._tasks:
-            loops = (self._read_loop(), self._listen_loop(), self._tick_loop())
+            listening = keep_listening(self._url, NOTIFY_CHANNEL, self._on_notice)
+            loops = (self._read_loop(), listening, self._tick_loop())
             self._tasks = [asyncio.create_task(loop) for loop in loops]
         self._readers_of[account_id] += 1
         self._reader_count += 1
@@ -242,16 +242,6 @@ class EventHub:
             self._hidden.add(account_id)
         elif len(update.events) == PAGE:
             self._notified.add(account_id)
-
-    async def _listen_loop(self) -> None:
-        while True:
-            try:
-                await listen(self._url, NOTIFY_CHANNEL, self._on_notice)
-            except Unavailable as error:
-                log.warning("event_feed", action="not_listening", error=repr(error.__cause__))
-            except Exception:
-                log.exception("event_feed", action="fault")
-            await asyncio.sleep(RECONNECT_DELAY)
 
     async def _tick_loop(self) -> None:
         loop = asyncio.get_running_loop()

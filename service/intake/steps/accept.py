@@ -112,8 +112,8 @@ async def _accept_leaders(
 
 
 async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> None:
-    """Decide on requests of different idempotency keys in one transaction, and wake the workers.
-    Locks are taken in the order keys, queues, subscribers, external ids, media."""
+    """Decide on requests of different idempotency keys in one transaction, which notifies the
+    workers. Locks are taken in the order keys, queues, subscribers, external ids, media."""
     now = resources.clock()
     await _store_large_images(resources, creates, now)
     async with resources.database.transaction() as tx:
@@ -123,13 +123,10 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
         await _assign_callback_subscribers(tx, resources, _undecided(creates))
         added = await _add_subjects(tx, _undecided(creates))
         await _store_images(tx, added, now)
-        deliveries = await _add_events(tx, resources, added)
+        await _add_events(tx, resources, added)
         await _bind_keys(tx, free_keys, now)
     for create in added:
         create.result = Accepted(create.subject, created=True)
-        resources.worker_notifier.wake(Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT)
-    if deliveries:
-        resources.worker_notifier.wake(Work.DELIVER)
 
 
 def _undecided(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
@@ -234,10 +231,12 @@ async def _store_images(tx: Connection, added: Sequence[PendingCreate], now: dat
         await inline_media.link(tx, needed)
 
 
-async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> int:
-    """Write the first event of new subjects, and return how many deliveries that made."""
+async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> None:
+    """Write the first event of new subjects, and notify the workers that have work by that."""
     new = [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added]
-    return await events.append(tx, new) if new else 0
+    work = {Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT for create in added}
+    if new:
+        await events.append(tx, new, work)
 
 
 async def _bind_keys(

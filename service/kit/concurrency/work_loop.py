@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class WorkLoop(Generic[T]):
     """Claims items by `claim(n)`, which takes at most n of them under a lease, and does each by
-    `handle`, at most `concurrency` at a time.
+    `handle`, at most `concurrency` at a time; True from `handle` says that others are due by that.
 
     An item that `handle` could not finish is left to its lease, which is not renewed any more: then
     it is claimed again. At most `detached` items that take longer than DETACH_AFTER do not count
@@ -31,7 +31,7 @@ class WorkLoop(Generic[T]):
         self,
         name: str,
         claim: Callable[[int], Awaitable[Sequence[T]]],
-        handle: Callable[[T], Awaitable[None]],
+        handle: Callable[[T], Awaitable[bool | None]],
         concurrency: int,
         *,
         detached: int = 0,
@@ -128,7 +128,8 @@ class WorkLoop(Generic[T]):
 
     async def _handle_safely(self, item: T) -> None:
         try:
-            await self._handle(item)
+            if await self._handle(item):
+                self.notify()
         except Unavailable as error:
             log.warning(
                 "work_loop", action="result_not_recorded", loop=self.name, error=error.reason

@@ -12,7 +12,7 @@ LOCK_TIMEOUT = timedelta(seconds=10)
 IDLE_TIMEOUT = timedelta(seconds=20)  # then a process that hangs in a transaction loses it
 CONNECTIONS = 23  # of one process, the next two kinds included
 RELAXED_CONNECTIONS = 2  # for Database.relaxed
-LISTENER_CONNECTIONS = 1  # for listen(), which opens it by itself
+LISTENER_CONNECTIONS = 1  # for keep_listening(), which opens it by itself
 
 # Every statement has one good plan, row by row through an index: to plan anew would cost more than
 # to run it, and a plan made while a table was empty would scan all of it when full. So that a

@@ -4,14 +4,33 @@ import asyncio
 from collections.abc import Callable
 
 import asyncpg
+import structlog
 
 from service.kit.database.connect import connect
 from service.kit.database.errors import DRIVER_ERRORS
 from service.kit.errors import Unavailable
 
+log = structlog.get_logger()
+
 APPLICATION_NAME = "callsheet listening"  # of the session, as pg_stat_activity shows it
 CHECK_INTERVAL = 30.0  # seconds between checks whether the connection still lives
 CHECK_TIMEOUT = 5.0  # seconds for the answer to a check, and for closing
+RECONNECT_DELAY = 1.0  # seconds between tries to listen
+
+
+async def keep_listening(url: str, channel: str, on_notification: Callable[[str], None]) -> None:
+    """Listen for ever, on a new connection whenever one is lost. `on_notification` is called with
+    each payload, and with "" as soon as a connection listens: what came before then is not
+    known."""
+    while True:
+        try:
+            await listen(url, channel, on_notification)
+        except Unavailable as error:
+            cause = repr(error.__cause__)
+            log.warning("listener", action="not_listening", channel=channel, error=cause)
+        except Exception:
+            log.exception("listener", action="fault", channel=channel)
+        await asyncio.sleep(RECONNECT_DELAY)
 
 
 async def listen(url: str, channel: str, on_notification: Callable[[str], None]) -> None:

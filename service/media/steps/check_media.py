@@ -29,7 +29,6 @@ from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
-from service.subjects.domain.work import Work
 from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()
@@ -160,10 +159,7 @@ class _MediaCheck:
         lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
             completed = await media_checks.complete(tx, lease.id, lease.token, warnings)
-        if not completed:
-            return "lease_lost"
-        self.resources.worker_notifier.wake(Work.SUBMIT)
-        return "passed"
+        return "passed" if completed else "lease_lost"
 
     async def _holds_lease(self) -> bool:
         """Whether the check may go on. The first URL is fetched by what is known since the claim;

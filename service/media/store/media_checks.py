@@ -14,6 +14,8 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows
 from service.kit.errors import FieldError
+from service.subjects.domain.work import Work
+from service.subjects.store.work import notify_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,16 @@ _HOLDS_LEASE = text("""
     SELECT 1 FROM subjects
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
 """)
-_COMPLETE = text("""
-    UPDATE subjects SET media_check_at = NULL, media_lease_token = NULL, warnings = nullif(
-        coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
+_COMPLETE = text(f"""
+    WITH completed AS (
+        UPDATE subjects SET media_check_at = NULL, media_lease_token = NULL, warnings = nullif(
+            coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
+        )
+        WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
+        RETURNING id
     )
-    WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
-    RETURNING id
-""")
+    SELECT {notify_sql(Work.SUBMIT)} FROM completed
+""")  # noqa: S608 - only our own names are put in
 _RELEASE = text("""
     UPDATE subjects SET media_check_at = :due_at, media_lease_token = NULL,
         media_check_attempts = media_check_attempts + CAST(:counts AS int)
@@ -135,7 +140,7 @@ async def holds_lease(tx: Connection, subject_id: str, token: str) -> bool:
 async def complete(
     tx: Connection, subject_id: str, token: str, warnings: Sequence[FieldError] = ()
 ) -> bool:
-    """Let a subject with good media be submitted, and add to its warnings.
+    """Let a subject with good media be submitted, notify workers of that, and add to its warnings.
 
     False: its check is not claimed under this token, nothing is written.
     """

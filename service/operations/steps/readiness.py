@@ -5,21 +5,25 @@ from dataclasses import dataclass
 
 import structlog
 
+from service import job_queue
 from service.accounts.store import api_keys
 from service.kit.errors import TABLES_MISSING, Unavailable
 from service.provider.steps.unreadable_answers import degraded_reason
 from service.provider.store import unreadable_answers
 from service.resources import Resources
+from service.settings import Settings
 from service.submission.store import provider_state
 
 log = structlog.get_logger()
+
+NOT_CONFIGURED = "not configured"  # what is optional, and is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The result of a readiness check."""
 
-    checks: dict[str, str]  # for postgres, redis and provider: "ok", or what is wrong, in words
+    checks: dict[str, str]  # of postgres, redis, provider: "ok", NOT_CONFIGURED, or what is wrong
 
     @property
     def usable(self) -> bool:
@@ -31,17 +35,24 @@ class Health:
         """`ready`, `degraded` (work waits, and nothing is lost) or `unavailable`."""
         if not self.usable:
             return "unavailable"
-        return "ready" if set(self.checks.values()) == {"ok"} else "degraded"
+        return "ready" if set(self.checks.values()) <= {"ok", NOT_CONFIGURED} else "degraded"
 
 
 async def check_readiness(resources: Resources) -> Health:
-    """Use Postgres and Redis as requests do, and read whether submission is stopped. Whatever fails
-    is part of the result."""
-    (postgres, provider), reachable = await asyncio.gather(
-        _postgres(resources), resources.worker_notifier.reachable()
+    """Use Postgres as requests do, look at the queue of jobs, and read whether submission is
+    stopped. Whatever fails is part of the result."""
+    (postgres, provider), redis = await asyncio.gather(
+        _postgres(resources), _redis(resources.settings)
     )
-    redis = "ok" if reachable else "cannot be reached: work is swept up"
     return Health({"postgres": postgres, "redis": redis, "provider": provider})
+
+
+async def _redis(settings: Settings) -> str:
+    if settings.redis_url is None:
+        return NOT_CONFIGURED
+    if await job_queue.reachable(settings.redis_url, settings.queue_name):
+        return "ok"
+    return "cannot be reached: jobs are not taken"
 
 
 async def _postgres(resources: Resources) -> tuple[str, str]:

@@ -8,7 +8,9 @@ from sqlalchemy import select, text, update
 from service.kit.database.connection import Connection
 from service.schema.provider import provider_state
 from service.subjects.domain.subject import Subject
+from service.subjects.domain.work import Work
 from service.subjects.store.subjects import COLUMN_NAMES, subject_of
+from service.subjects.store.work import notify_sql
 
 _COUNT_DUE = text("""
     SELECT (
@@ -29,10 +31,14 @@ _CLAIM = text(f"""
 _RESCHEDULE = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
 # IS TRUE keeps Postgres from using the index of all scheduled polls: a few ids are found faster by
 # their key.
-_SCHEDULE = text("""
-    UPDATE subjects SET next_poll_at = :at
-    WHERE id = ANY (CAST(:ids AS text[])) AND (next_poll_at > :at) IS TRUE
-""")
+_SCHEDULE = text(f"""
+    WITH scheduled AS (
+        UPDATE subjects SET next_poll_at = :at
+        WHERE id = ANY (CAST(:ids AS text[])) AND (next_poll_at > :at) IS TRUE
+        RETURNING id
+    )
+    SELECT {notify_sql(Work.RECONCILE)} FROM scheduled LIMIT 1
+""")  # noqa: S608 - only our own names are put in
 
 
 async def count_due(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
@@ -70,6 +76,6 @@ async def reschedule(tx: Connection, claimed: Subject, at: datetime) -> None:
 
 async def schedule(tx: Connection, subject_ids: Sequence[str], at: datetime) -> None:
     """Poll for these subjects at `at` if a later poll is scheduled for them; those that wait for
-    none, or for a sooner one, are left as they are."""
+    none, or for a sooner one, are left as they are. Workers are notified."""
     if subject_ids:
         await tx.execute(_SCHEDULE, {"ids": subject_ids, "at": at})

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from enum import StrEnum
 
+from service.subjects.domain.lifecycle import WITH_PROVIDER, State
+
 
 class Work(StrEnum):
     """A kind of work; the values are the payloads of notifications."""
@@ -11,6 +13,17 @@ class Work(StrEnum):
     SUBMIT = "submit"
     RECONCILE = "reconcile"
     DELIVER = "deliver"
+
+
+def work_after(before: State, after: State) -> set[Work]:
+    """What a transition of a subject gives to do, beside deliveries: to submit another once it is
+    not with the provider any more, and to ask the provider about it where an answer was lost."""
+    work = set()
+    if before in WITH_PROVIDER and after not in WITH_PROVIDER:
+        work.add(Work.SUBMIT)
+    if after is State.UNCONFIRMED:
+        work.add(Work.RECONCILE)
+    return work
 
 
 def encode_work(work: Collection[Work]) -> str:

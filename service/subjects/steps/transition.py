@@ -1,4 +1,4 @@
-"""Transitions of subjects: decide on a status update, write it, log it, and wake the workers."""
+"""Transitions of subjects: decide on a status update, write it, and log it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,8 @@ from service.reconciliation.domain.poll_schedule import poll_delay
 from service.resources import Resources
 from service.subjects.domain import lifecycle
 from service.subjects.domain.event import subject_event
-from service.subjects.domain.lifecycle import CALLED_BACK, WITH_PROVIDER, Ignored, Signal, State
+from service.subjects.domain.lifecycle import CALLED_BACK, Ignored, Signal
 from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
-from service.subjects.domain.work import Work
 from service.subjects.store import subjects, transitions
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
@@ -83,7 +82,7 @@ NO_GUARD = TransitionGuard()
 async def transition(
     resources: Resources, subject_id: str, update: StatusUpdate, guard: TransitionGuard = NO_GUARD
 ) -> TransitionResult | None:
-    """Lock a subject, apply an update to it, commit, and wake the workers that have work by that.
+    """Lock a subject, apply an update to it, commit, and notify the workers that have work by that.
 
     None if there is no such subject; Ignored.LATE if the guard rejects it.
     """
@@ -96,8 +95,8 @@ async def transition(
         else:
             own = await _without_foreign_task(tx, subject, update)
             result = decide(resources, subject, own)
-        deliveries = await _write(tx, [result])
-    log_and_wake(resources, result, update.signal.value, deliveries)
+        await _write(tx, [result])
+    log_transition(result, update.signal.value)
     return result
 
 
@@ -107,8 +106,8 @@ async def transition_all(
     choose_update: Callable[[Subject], StatusUpdate | None],
 ) -> None:
     """Lock subjects, apply to each the update that `choose_update` returns, all in one transaction,
-    and wake the workers that have work by that. None leaves a subject as it is. No update may have
-    a provider_task_id: whether another subject has that task is not checked."""
+    and notify the workers that have work by that. None leaves a subject as it is. No update may
+    have a provider_task_id: whether another subject has that task is not checked."""
     async with resources.database.transaction() as tx:
         locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
         results = [
@@ -116,18 +115,18 @@ async def transition_all(
             for subject in locked
             if (update := choose_update(subject))
         ]
-        deliveries = await _write(tx, [result for _, result in results])
+        await _write(tx, [result for _, result in results])
     for signal, result in results:
-        log_and_wake(resources, result, signal.value, deliveries)
+        log_transition(result, signal.value)
 
 
-async def _write(tx: Connection, results: Sequence[TransitionResult]) -> int:
+async def _write(tx: Connection, results: Sequence[TransitionResult]) -> None:
     moved = [
         Transition(result.before, result.after, result.events)
         for result in results
         if result.ignored is None
     ]
-    return await transitions.write(tx, moved)
+    await transitions.write(tx, moved)
 
 
 async def _without_foreign_task(
@@ -147,11 +146,8 @@ async def _without_foreign_task(
     return StatusUpdate(Signal.LOST)
 
 
-def log_and_wake(
-    resources: Resources, result: TransitionResult, signal: str, deliveries: int
-) -> None:
-    """Log a transition after its commit, and wake the workers that have work by it; `deliveries` is
-    how many were written with it."""
+def log_transition(result: TransitionResult, signal: str) -> None:
+    """Log a transition after its commit."""
     before, after = result.before, result.after
     log.info(
         "subject",
@@ -167,12 +163,6 @@ def log_and_wake(
         provider_task=after.provider_task_id,
         error=(after.error or {}).get("code"),
     )
-    if deliveries:
-        resources.worker_notifier.wake(Work.DELIVER)
-    if before.state in WITH_PROVIDER and after.state not in WITH_PROVIDER:
-        resources.worker_notifier.wake(Work.SUBMIT)
-    if result.ignored is None and after.state is State.UNCONFIRMED:
-        resources.worker_notifier.wake(Work.RECONCILE)
 
 
 def next_poll_time(

@@ -12,6 +12,7 @@ from service.callbacks.store.inbox import CallbackToStore
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
+from service.subjects.domain.work import work_after
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
 # The columns that a transition may change, with their types.
@@ -59,7 +60,8 @@ async def write(
     tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[CallbackToStore] = ()
 ) -> int:
     """Write transitions, each of another subject, and store callbacks, each of another
-    deduplication key; return how many deliveries that made.
+    deduplication key, and notify the workers that have work by that; return how many deliveries
+    that made.
 
     The caller holds the subjects' locks, so a guard that fails is a fault of ours, not a race:
     RuntimeError, and nothing is written.
@@ -71,7 +73,12 @@ async def write(
         "moved": [transition.before.id for transition in transitions],
     }
     values |= inbox.store_parameters(callbacks) | event_values(
-        [event for transition in transitions for event in transition.events]
+        [event for transition in transitions for event in transition.events],
+        {
+            work
+            for transition in transitions
+            for work in work_after(transition.before.state, transition.after.state)
+        },
     )
     moved, deliveries = await tx.first(_WRITE, values)
     if moved != len(transitions):

@@ -8,9 +8,12 @@ from service.subjects.domain.work import Work, encode_work
 
 WORK_CHANNEL = "callsheet_work"  # the payload names kinds of work, with commas between them
 
-_NOTIFY = text(f"SELECT pg_notify('{WORK_CHANNEL}', :work)")
+
+def notify_sql(*work: Work) -> str:
+    """SQL that does what `notify` does, to be selected by a statement that makes the work."""
+    return f"pg_notify('{WORK_CHANNEL}', '{encode_work(work)}')"
 
 
 async def notify(tx: Connection, *work: Work) -> None:
     """Notify all workers, when this transaction commits, that there may be work of these kinds."""
-    await tx.execute(_NOTIFY, {"work": encode_work(work)})
+    await tx.execute(text(f"SELECT {notify_sql(*work)}"))

@@ -29,6 +29,7 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.domain.work import Work
 from service.subjects.steps.transition import TransitionGuard, transition
+from service.subjects.store import work
 from service.submission.domain.parallel_limit import after_refusal, current_limit
 from service.submission.store import claim as claim_store
 from service.submission.store import provider_state
@@ -94,7 +95,7 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     update = _status_update(resources, subject, answer, now)
     guard = TransitionGuard(claimed.lease.token)
     if isinstance(answer, ProviderStopped | RetryLater):
-        # Nothing was created. The transition wakes the claiming loop, which must know the limit.
+        # Nothing was created. The transition notifies the claiming loop, which must know the limit.
         await _learn_about_provider(resources, claimed, answer, now)
         await transition(resources, subject.id, update, guard)
     else:
@@ -157,8 +158,8 @@ async def _learn_about_provider(
         case TaskAccepted() | AlreadyExists() | Refused() if claimed.is_probe:
             async with resources.database.transaction() as tx:
                 await provider_state.resume(tx)
+                await work.notify(tx, Work.SUBMIT)
             log.info("submission", action="resumed")
-            resources.worker_notifier.wake(Work.SUBMIT)
         case OutcomeUnknown(reason):
             log.warning(
                 "submission", action="answer_lost", subject=claimed.subject.id, reason=reason

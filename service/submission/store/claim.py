@@ -15,7 +15,7 @@ CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 # cost follows the number of these accounts, not the length of the queue. The whole ORDER BY is that
 # of the one index that can do so.
 # FOR NO KEY UPDATE, as a claim changes no key: FOR UPDATE would skip a subject whose delivery is
-# being recorded, which holds it by FOR KEY SHARE, and nobody might wake the worker for it again.
+# being recorded, which holds it by FOR KEY SHARE, and nobody might notify workers of it again.
 _CLAIM = text(f"""
     -- 1 the accounts that have queued subjects
     WITH RECURSIVE waiting AS (

@@ -18,6 +18,7 @@ from service.kit.network.ssrf_guard import BlockedAddress
 from service.kit.network.url_policy import in_networks
 from service.resources import Resources
 from service.subjects.domain.work import Work
+from service.subjects.store import work
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.domain.subscriber import SubscriberState
 from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES, UrlRules
@@ -90,9 +91,9 @@ async def update(
         if before is None:
             raise NotFound
         after = await _apply_update(resources, tx, before, fields)
+        if touches_health:
+            await work.notify(tx, Work.DELIVER)
     await _start_audit(resources, after)
-    if touches_health:
-        resources.worker_notifier.wake(Work.DELIVER)
     return after
 
 
