@@ -1,10 +1,13 @@
-"""What `make bench` writes by itself: the rows of its plain service, and a long history."""
+"""What `make bench` writes by itself, the rows of its plain service and a long history; and how it
+judges."""
 
+import pytest
 from starlette.requests import Request
 
 from service.kit.crypto.key_formats import parse_whsec
 from service.wiring import utc_now
-from tests.bench import history
+from tests.bench import aims, history
+from tests.bench.intervals import of_median
 from tests.bench.plain_service import PlainService
 from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
@@ -48,6 +51,25 @@ async def test_a_filled_history_is_read_as_subjects_that_succeeded(
     path = f"/v1/subscribers/{subscriber['id']}/deliveries"
     deliveries = (await api.http.get(path)).json()["data"]
     assert [delivery["state"] for delivery in deliveries] == ["delivered"] * 10
+
+
+@pytest.mark.parametrize(
+    ("figure", "aim", "text"),
+    [
+        (0.36, aims.least(0.36), "0.36 (aim: >= 0.36): met"),
+        (0.35, aims.least(0.36), "0.35 (aim: >= 0.36): NOT met"),
+        (1.5, aims.most(1.5), "1.50 (aim: <= 1.5): met"),
+        (81.2, aims.most(80), "81 (aim: <= 80): NOT met"),
+    ],
+)
+def test_a_figure_is_judged_by_its_aim(figure: float, aim: aims.Aim, text: str) -> None:
+    assert aims.judged(figure, aim) == text
+
+
+def test_a_median_is_known_within_an_interval_from_six_figures_on() -> None:
+    assert of_median([1.0, 2.0, 3.0, 4.0, 5.0]) is None
+    assert of_median([6.0, 1.0, 2.0, 3.0, 4.0, 5.0]) == (1.0, 6.0)
+    assert of_median([float(n) for n in range(1, 21)]) == (6.0, 15.0)
 
 
 def _request(body: bytes) -> Request:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Self
@@ -20,8 +20,9 @@ from starlette.routing import Route
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.crypto.webhook_signatures import signature_headers
 from service.local.stack import Stack, stack
-from tests.bench import aims
+from tests.bench import aims, cpu
 from tests.bench.minimum_cost import minimum_cost
+from tests.bench.rounds import CPU_HEAD, Measured
 from tests.support.http_server import http_server
 from tests.support.request_bodies import picture
 from tests.support.waiting import wait_until
@@ -65,20 +66,20 @@ def latencies() -> None:
     _print(floors + again, rows)
 
 
-def _print(floors: list[float], rows: dict[str, list[float]]) -> None:
+def _print(floors: list[float], rows: Mapping[str, Measured]) -> None:
     base = median(floors)
     print(f"{SAMPLES} samples at {RATE:g} a second; milliseconds; default Postgres durability\n")
-    print(f"{'':40}{'median':>9}{'p99':>9}{'x floor':>9}")
-    _row("floor: one commit + one POST", floors, base)
-    for name, samples in rows.items():
-        _row(name, samples, base)
-    times = median(rows[CALLED_BACK]) / base
+    print(f"{'':40}{'median':>9}{'p99':>9}{'x floor':>9}{CPU_HEAD}")
+    print(_line("floor: one commit + one POST", floors, base))
+    for name, measured in rows.items():
+        print(f"{_line(name, measured.latencies, base)}   {cpu.shown(measured.cpu)}")
+    times = median(rows[CALLED_BACK].latencies) / base
     print(f"{CALLED_BACK}, x floor: {aims.judged(times, aims.CALLBACK_TO_SUBSCRIBER)}")
 
 
-def _row(name: str, samples: list[float], base: float) -> None:
+def _line(name: str, samples: Sequence[float], base: float) -> str:
     middle = median(samples)
-    print(f"{name:40}{middle:9.2f}{quantiles(samples, n=100)[-1]:9.2f}{middle / base:9.2f}")
+    return f"{name:40}{middle:9.2f}{quantiles(samples, n=100)[-1]:9.2f}{middle / base:9.2f}"
 
 
 async def paced(samples: int, rate: float) -> AsyncIterator[int]:
@@ -90,7 +91,7 @@ async def paced(samples: int, rate: float) -> AsyncIterator[int]:
         yield number
 
 
-async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[float]:
+async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> Measured:
     """Milliseconds from a caller's 202 to the provider's receipt of the subject."""
     accepted: dict[str, float] = {}
     async with _Caller(stack, "latency") as caller:
@@ -100,12 +101,15 @@ async def accepted_to_provider(stack: Stack, samples: int, rate: float) -> list[
             subject = await caller.create(number)
             accepted[subject["id"]] = time.time()
 
+        before = _usage(stack)
         await _each(create, samples, rate)
         received = await caller.receipts(accepted)
-    return [(received[subject_id] - at) * 1000 for subject_id, at in accepted.items()]
+        spent = cpu.each(before, _usage(stack), samples)
+    delays = [(received[subject_id] - at) * 1000 for subject_id, at in accepted.items()]
+    return Measured(rate, spent, delays)
 
 
-async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> list[float]:
+async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> Measured:
     """Milliseconds from the sending of a signed callback to its event at the subscriber."""
     key = parse_whsec(stack.env["CALLSHEET_WEBHOOK_SECRETS"])
     sent: dict[str, float] = {}
@@ -130,9 +134,16 @@ async def callback_to_subscriber(stack: Stack, samples: int, rate: float) -> lis
             sent[subject["id"]] = time.time()
             await caller.post_callback(key, subject)
 
+        before = _usage(stack)
         await _each(call_back, samples, rate)
         await wait_until(lambda: len(got) == samples, PATIENCE)
-    return [(got[subject_id] - at) * 1000 for subject_id, at in sent.items()]
+        spent = cpu.each(before, _usage(stack), samples)
+    return Measured(rate, spent, [(got[subject_id] - at) * 1000 for subject_id, at in sent.items()])
+
+
+def _usage(stack: Stack) -> cpu.Usage:
+    names = {"web": "web", "worker": "worker", "Postgres": "postgres"}
+    return cpu.usage({shown: stack.child(name).pid for shown, name in names.items()})
 
 
 async def _each(act: Callable[[int], Coroutine[Any, Any, None]], samples: int, rate: float) -> None:
