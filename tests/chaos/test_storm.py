@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, from a seed: workers and webs killed and stopped, wakes lost, the
+"""Everything goes wrong at once, from a seed: workers and webs killed and stopped, jobs lost, the
 provider's answers and callbacks spoilt, a subscriber that fails. Then it must all add up."""
 
 import asyncio
@@ -75,10 +75,11 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         rng.shuffle(names)
 
         async def load() -> dict[str, str]:
-            """A subject every so often, as long as the storm lasts."""
+            """A subject every so often, as long as the storm lasts; some by jobs."""
             made = {}
             for number, name in enumerate(names):
-                made[await world.create_until_accepted(request_body(name), f"key-{number}")] = name
+                create = world.create_until_accepted if number % 5 else world.create_by_job
+                made[await create(request_body(name), f"key-{number}")] = name
                 await asyncio.sleep(0.1)
             return made
 

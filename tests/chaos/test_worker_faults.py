@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, RunningService, stack_with_short_leases, until
 from tests.support.deliveries import ScriptedSubscriber, scripted_subscriber
+from tests.support.request_bodies import request_body
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,7 @@ async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: RunningSe
     async with Redis.from_url(world.stack.env["CALLSHEET_REDIS_URL"]) as redis:
         await redis.flushall()
     subjects += [await world.create(f"flushed {number}") for number in range(3)]
+    subjects.append(await world.create_by_job(request_body("flushed"), "flushed"))
     valkey.kill()
     subjects += [await world.create(f"away {number}") for number in range(3)]
     ready = await world.http.get("/readyz")
@@ -197,6 +199,6 @@ async def test_with_valkey_flushed_killed_and_away_work_goes_on(world: RunningSe
         return bool((await world.http.get("/readyz")).json()["status"] == "ready")
 
     await until(is_ready)
-    again = await world.create("back")
+    again = await world.create_by_job(request_body("back"), "back")
     assert (await world.wait_until_finished(again))["state"] == "succeeded"
     assert world.violations() == "0 violations"

@@ -13,11 +13,14 @@ from typing import Any, Self
 import asyncpg
 import httpx
 import orjson
+from arq.connections import create_pool
+from arq.jobs import ResultNotFound
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.job_queue import REDIS_ERRORS, redis_settings
 from service.local.processes import Child
 from service.local.stack import Stack, stack
 from tests.support.http_server import http_server
@@ -32,6 +35,7 @@ SHORT_LEASES = {
     "CALLSHEET_SWEEP_INTERVAL": "0.2",
 }
 RETRY_INTERVAL = 0.2  # seconds before a caller who got no answer asks again
+JOB_TIMEOUT = 3.0  # seconds until another job is enqueued: its worker or Redis may be gone
 SERVICE_TIMEOUT = 40.0  # seconds until something must have come about
 LEASES = """
     SELECT lease_token AS token, lease_until AS until FROM subjects WHERE state = 'submitting'
@@ -83,6 +87,20 @@ class RunningService:
                 assert answer.status_code in {200, 202, 503}, answer.text
                 if answer.is_success:
                     return str(answer.json()["id"])
+            await asyncio.sleep(RETRY_INTERVAL)
+        raise AssertionError(key)
+
+    async def create_by_job(self, body: Mapping[str, Any], key: str) -> str:
+        """Create a subject by arq jobs, one after the other until one has a result; its id."""
+        settings = redis_settings(self.stack.env["CALLSHEET_REDIS_URL"])
+        deadline = time.monotonic() + SERVICE_TIMEOUT
+        while time.monotonic() < deadline:
+            with suppress(*REDIS_ERRORS, ResultNotFound):
+                async with await create_pool(settings, default_queue_name="callsheet") as redis:
+                    job = await redis.enqueue_job("create_subject", "acme", body, key)
+                    assert job is not None
+                    result = await job.result(timeout=JOB_TIMEOUT, poll_delay=RETRY_INTERVAL)
+                    return str(result["subject"]["id"])
             await asyncio.sleep(RETRY_INTERVAL)
         raise AssertionError(key)
 

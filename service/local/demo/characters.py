@@ -20,6 +20,7 @@ class Character:
     final_state: str | None = "succeeded"  # None where the request itself is refused
     error_code: str | None = None  # the provider's; None where it gives none
     pointers: tuple[str, ...] = ()  # JSON pointers of the fields that a refusal must name
+    is_job: bool = False  # whether an arq job asks for it, and no HTTP request
 
 
 def all_characters(media: str) -> list[Character]:
@@ -31,7 +32,9 @@ def _successful(media: str) -> list[Character]:
     return [
         Character("Ada", "three JPEG images as Base64", _base64_images("Ada", "JPEG")),
         Character("Bo", "two PNG images as Base64", _base64_images("Bo", "PNG", turns=(0.8,))),
-        Character("Cleo", "images by URL", _images_by_url("Cleo", media)),
+        Character(
+            "Cleo", "images by URL, from an arq job", _images_by_url("Cleo", media), is_job=True
+        ),
         Character("Dara", "a 5 s 1080p video by URL", _video_by_url("Dara", media)),
     ]
 

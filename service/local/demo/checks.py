@@ -56,7 +56,8 @@ def _ended_as_expected(row: Row) -> Check:
             f"{character.name} {character.final_state} with the provider's {character.error_code}",
             holds and (str(error.get("provider_code")) == character.error_code),
         )
-    return f"{character.name} {character.final_state}", holds
+    origin = ", as an arq job asked" if character.is_job else ""
+    return f"{character.name} {character.final_state}{origin}", holds
 
 
 def _created_once(accepted: list[Row], ledger: Json) -> bool:

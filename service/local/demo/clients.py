@@ -1,12 +1,16 @@
-"""HTTP clients of the demo: of Callsheet's public API, and of the simulator's admin paths."""
+"""The demo's clients: of Callsheet's public API and queue, and of the simulator's admin paths."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from arq.connections import ArqRedis, RedisSettings, create_pool
 
 Json = dict[str, Any]
+JOB_TIMEOUT = 20.0  # seconds until a job must be done
+JOB_INTERVAL = 0.1  # seconds between looks for its result
 
 
 def http_client(address: str, key: str = "") -> httpx.AsyncClient:
@@ -41,6 +45,30 @@ class CallsheetClient:
         answer = await self.http.get(f"/v1/subjects/{subject_id}/events")
         data: list[Json] = _json_of(answer)["data"]
         return data
+
+
+@asynccontextmanager
+async def queue_client(redis_url: str, account: str) -> AsyncIterator["QueueClient"]:
+    """A client of the queue in this Redis, which asks for subjects of this account."""
+    redis = await create_pool(RedisSettings.from_dsn(redis_url), default_queue_name="callsheet")
+    try:
+        yield QueueClient(redis, account)
+    finally:
+        await redis.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueClient:
+    """A back end that enqueues arq jobs, as it may do its own."""
+
+    redis: ArqRedis
+    account: str  # its name
+
+    async def create(self, body: Mapping[str, object]) -> Json:
+        """Create a subject by a job; the job's result, with the `subject` or an `error`."""
+        job = await self.redis.enqueue_job("create_subject", self.account, body)
+        result: Json = await job.result(timeout=JOB_TIMEOUT, poll_delay=JOB_INTERVAL)  # type: ignore[union-attr] # without a job id of ours it is never refused
+        return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,8 @@ def _run_and_report(console: Console) -> bool:
 
 def _failed_checks(console: Console, running: Stack) -> list[str]:
     """Run the demo on the stack and print the report; the sentences that do not hold."""
-    key = running.make_key("demo")
     with live_screen(console) as show:
-        result = asyncio.run(run_demo(running.base_url, running.simulator_url, key, show))
+        result = asyncio.run(run_demo(running, show))
     report.print_timelines(console, result.progress)
     report.print_deliveries(console, result.progress, result.backend)
     checked = checks(result.progress, result.backend, result.ledger, PARALLEL)

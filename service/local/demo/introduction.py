@@ -16,9 +16,10 @@ and callbacks are lost, come late or twice, or are forged."""
 WHY = """\
 Once Callsheet has accepted a request, the back end need not think about it again: the subject is \
 made at the provider once, is followed to its end, and every step is told, signed and in order. \
-Here that is put to the test. Twelve subjects are asked for at once: four go well, two are \
-refused, and six meet a fault that is made on purpose. The back end answers its first delivery \
-of a submission with 500 on purpose, so that it must come again."""
+Here that is put to the test. Twelve subjects are asked for at once, eleven over HTTP and one by \
+a job in a queue: four go well, two are refused, and six meet a fault that is made on purpose. \
+The back end answers its first delivery of a submission with 500 on purpose, so that it must come \
+again."""
 
 HOW = """\
 All of it runs on this machine and is real, but for the provider, which is simulated: it has \

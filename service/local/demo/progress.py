@@ -16,7 +16,8 @@ class Row:
     """What became of one character's request."""
 
     character: Character  # what was asked for
-    status: int | None = None  # HTTP status of the answer to the create; None until it came
+    # HTTP status of the answer to the create, or what it would be for a job; None until it came.
+    status: int | None = None
     answer: Json = field(default_factory=dict)  # body of the answer to the create
     subject: Json = field(default_factory=dict)  # as last read from the API
     events: list[Json] = field(default_factory=list)  # from the API, once the subject has ended

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from service.kit.crypto.key_formats import parse_whsec
 from service.local.demo.backend import Backend, http_server
 from service.local.demo.characters import all_characters
-from service.local.demo.clients import CallsheetClient, SimulatorClient, http_client
+from service.local.demo.clients import (
+    CallsheetClient,
+    QueueClient,
+    SimulatorClient,
+    http_client,
+    queue_client,
+)
 from service.local.demo.progress import Json, Progress, Row
 from service.local.demo.screen import Show
+from service.local.stack import Stack
 
+ACCOUNT = "demo"  # the name of the account
 TIMEOUT = 40.0  # seconds after which subjects that have not ended are given up
 POLL_INTERVAL = 0.1  # seconds
 SIMULATOR_TIMES = {"processing_after": 0.6, "finished_after": 1.5}  # seconds from creation
@@ -26,19 +34,25 @@ class DemoResult:
     ledger: Json  # the simulator's: every create, look-up and callback
 
 
-async def run_demo(base_url: str, simulator_url: str, key: str, show: Show) -> DemoResult:
+async def run_demo(running: Stack, show: Show) -> DemoResult:
     """Run from the subscription to the last delivery; `show` is called after each poll."""
-    backend = Backend()
+    backend, key, redis_url = (
+        Backend(),
+        running.make_key(ACCOUNT),
+        running.env["CALLSHEET_REDIS_URL"],
+    )
     async with AsyncExitStack() as stack:
-        service = CallsheetClient(await stack.enter_async_context(http_client(base_url, key)))
-        provider = SimulatorClient(await stack.enter_async_context(http_client(simulator_url)))
+        http = await stack.enter_async_context(http_client(running.base_url, key))
+        simulator_http = await stack.enter_async_context(http_client(running.simulator_url))
+        service, provider = CallsheetClient(http), SimulatorClient(simulator_http)
+        queue = await stack.enter_async_context(queue_client(redis_url, ACCOUNT))
         address = await stack.enter_async_context(http_server(backend.app()))
         progress = Progress([Row(character) for character in all_characters(f"{address}/media")])
         await _prepare(progress, provider)
         subscriber = await service.subscribe(f"{address}/events")
         backend.keys.append(parse_whsec(subscriber["secret"]))
         async with asyncio.TaskGroup() as group:
-            group.create_task(_submit(progress, service))
+            group.create_task(_submit(progress, service, queue))
             await _watch_until_finished(progress, backend, service, show)
         return DemoResult(progress, backend, await provider.ledger())
 
@@ -53,10 +67,17 @@ async def _prepare(progress: Progress, provider: SimulatorClient) -> None:
     await provider.add_faults(faults)
 
 
-async def _submit(progress: Progress, service: CallsheetClient) -> None:
+async def _submit(progress: Progress, service: CallsheetClient, queue: QueueClient) -> None:
     for row in progress.rows:
-        answer = await service.create(row.character.body)
-        row.answer, row.status = answer.json(), answer.status_code
+        if row.character.is_job:
+            result = await queue.create(row.character.body)
+            row.answer, row.status = (
+                result.get("subject", result),
+                202 if "subject" in result else 422,
+            )
+        else:
+            answer = await service.create(row.character.body)
+            row.answer, row.status = answer.json(), answer.status_code
     again = await service.create(progress.rows[0].character.body)
     first = progress.rows[0].subject_id
     progress.repeat_gave_same_subject = again.status_code == 200 and again.json()["id"] == first  # noqa: PLR2004 — HTTP
