@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import service
-from service.intake.store import idempotency, insert
+from service.intake.store import insert
 from service.subjects.domain.event import event_id
 from service.subjects.domain.work import Work
 from service.subjects.store import events
@@ -28,9 +28,8 @@ def test_claims_and_migrations_lock_the_same_numbers() -> None:
     assert "\nMIGRATION_LOCK = 0x6D696772_61746573\n" in ENVIRONMENT.read_text()
 
 
-def test_queues_and_idempotency_keys_are_locked_by_the_same_texts() -> None:
+def test_queues_are_locked_by_the_same_text() -> None:
     assert "hashtextextended('queue ' || account_id, 0)" in str(insert._LOCK_QUEUES)  # noqa: SLF001
-    assert "hashtextextended(account_id || ' ' || key, 0)" in str(idempotency._LOCK)  # noqa: SLF001
 
 
 def test_feeds_and_workers_are_rung_up_on_the_same_channels() -> None:

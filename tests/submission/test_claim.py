@@ -47,7 +47,7 @@ async def create_queued(
     ]
     async with resources.database.transaction() as tx:
         for subject in made:
-            assert await insert.add_subjects(tx, [subject])
+            await insert.add_subjects(tx, [subject])
     return made
 
 

@@ -19,7 +19,7 @@ from tests.support.api import Api
 async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
     """Add a subject and its event, without a commit."""
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
-    assert await insert.add_subjects(tx, [subject])
+    await insert.add_subjects(tx, [subject])
     await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
     return subject
 

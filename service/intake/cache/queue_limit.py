@@ -1,6 +1,6 @@
 """The limit of queued subjects of an account, which all processes keep together by counting."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from service.intake.store import insert
@@ -26,6 +26,10 @@ class QueueLimit:
         self.limit = limit
         # By account id: until when no count is needed, and whether the queue is full until then.
         self._known: dict[str, tuple[datetime, bool]] = {}
+
+    def must_count(self, account_ids: Iterable[str], now: datetime) -> bool:
+        """Whether `available` will count, for which it needs a transaction."""
+        return any(self._known_full(account_id, now) is None for account_id in account_ids)
 
     async def available(
         self, tx: Connection, account_ids: Collection[str], now: datetime

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
 
+from msgspec.structs import replace
+
 from service.kit.errors import CallsheetError, Conflict, FieldError
 from service.kit.text import escape_unprintable
 from service.media.domain.references import has_media_urls
@@ -77,6 +79,18 @@ class PendingCreate:
     subject: Subject  # the one that it makes if it is accepted, and was not before
     has_media_urls: bool  # whether media must be fetched and checked before submission
     result: CreateResult | None = None  # None until it is decided
+    key_is_bound: bool = False  # whether its idempotency key was found bound
+
+    @property
+    def has_names(self) -> bool:
+        """Whether it names anything that may have been made earlier."""
+        request = self.request
+        return bool(request.idempotency_key or request.external_task_id or request.callback_url)
+
+    @property
+    def lacks_callback_subscriber(self) -> bool:
+        """Whether its callback_url's origin has, or had when it was sought, no subscriber yet."""
+        return bool(self.request.callback_url) and self.subject.callback_subscriber_id is None
 
     @property
     def account_and_key(self) -> tuple[str, str] | None:
@@ -90,8 +104,17 @@ class PendingCreate:
         external_id = self.request.external_task_id
         return None if external_id is None else (self.request.account_id, external_id)
 
+    def assign_callback_subscriber(self, subscriber_id: str) -> None:
+        """Let the subject that it makes have the hidden subscriber of its callback_url's origin."""
+        self.subject = replace(self.subject, callback_subscriber_id=subscriber_id)
+
+    def reset(self) -> None:
+        """Forget what was decided, so that it is decided again."""
+        self.result, self.key_is_bound = None, False
+
     def answer_by_key(self, earlier: Subject, fingerprint: str) -> None:
         """Decide by the subject for which a request of this fingerprint bound the key."""
+        self.key_is_bound = True
         if fingerprint == self.request.fingerprint:
             self.result = Accepted(earlier, created=False)
         else:

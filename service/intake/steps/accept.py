@@ -6,11 +6,11 @@ the subject that it made then. Requests that arrive at the same moment share one
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from datetime import datetime
 
 import structlog
-from msgspec.structs import replace
 
 from service.intake.domain.create_request import (
     Accepted,
@@ -19,16 +19,16 @@ from service.intake.domain.create_request import (
     PendingCreate,
     pending_create,
 )
-from service.intake.store import idempotency, insert
-from service.intake.store.idempotency import AccountAndKey, Binding
+from service.intake.steps.earlier import answer_by_earlier
+from service.intake.store import insert
+from service.intake.store.idempotency import Binding
+from service.intake.store.insert import TakenError
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
 from service.media.store import inline_media
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
-from service.subjects.domain.work import Work
-from service.subjects.store import events, subjects
 from service.subjects.store.events import NewEvent
 from service.subscribers.steps.callback_url_subscribers import (
     ensure_callback_url_subscribers,
@@ -37,7 +37,6 @@ from service.subscribers.steps.callback_url_subscribers import (
 
 log = structlog.get_logger()
 
-KEY_TTL = timedelta(hours=24)  # how long an idempotency key is kept
 QUEUE_FULL_RETRY_AFTER = 5.0  # seconds; Retry-After for a full queue; ours
 CreateBatcher = Batcher[CreateRequest, CreateResult]
 
@@ -112,21 +111,52 @@ async def _accept_leaders(
 
 
 async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> None:
-    """Decide on requests of different idempotency keys in one transaction, which notifies the
-    workers. Locks are taken in the order keys, queues, subscribers, external ids, media."""
+    """Decide on requests of different idempotency keys, and write what is accepted, all or nothing.
+
+    Nothing is locked while it is decided: what was read is guarded by the unique keys under which
+    it would have been found. If another has taken one of them meanwhile, nothing is written, and
+    all is decided again. It is found then: so there are no more rounds than requests, and one.
+    """
     now = resources.clock()
     await _store_large_images(resources, creates, now)
-    async with resources.database.transaction() as tx:
-        free_keys = await _answer_by_key(tx, creates, now)
-        await _answer_by_external_id(tx, _undecided(creates))
-        await _refuse_beyond_limit(tx, resources, _undecided(creates), now)
-        await _assign_callback_subscribers(tx, resources, _undecided(creates))
-        added = await _add_subjects(tx, _undecided(creates))
-        await _store_images(tx, added, now)
-        await _add_events(tx, resources, added)
-        await _bind_keys(tx, free_keys, now)
+    for _ in creates:
+        with suppress(TakenError):
+            return await _try_to_decide(resources, creates, now)
+        for create in creates:
+            create.reset()
+    return await _try_to_decide(resources, creates, now)
+
+
+async def _try_to_decide(
+    resources: Resources, creates: Sequence[PendingCreate], now: datetime
+) -> None:
+    """Decide on requests, and write what is accepted; TakenError if another has taken a key or an
+    external id meanwhile. Locks are taken in the order queues, keys, subscribers, external ids,
+    media."""
+    async with resources.database.autocommit() as connection:
+        await answer_by_earlier(connection, creates, now)
+        async with _transaction_if_needed(connection, resources, _undecided(creates), now):
+            await _refuse_beyond_limit(connection, resources, _undecided(creates), now)
+            await _add_callback_subscribers(connection, resources, _undecided(creates))
+            added = _answer_by_each_other(_undecided(creates))
+            await _write(connection, resources, creates, added, now)
     for create in added:
         create.result = Accepted(create.subject, created=True)
+
+
+def _transaction_if_needed(
+    connection: Connection,
+    resources: Resources,
+    creates: Sequence[PendingCreate],
+    now: datetime,
+) -> AbstractAsyncContextManager[None]:
+    """A transaction if more than one statement is needed to write these: else the one that writes
+    them is a transaction of its own."""
+    account_ids = {create.request.account_id for create in creates}
+    needed = resources.queue_limit.must_count(account_ids, now) or any(
+        create.request.inline_images or create.lacks_callback_subscriber for create in creates
+    )
+    return connection.transaction() if needed else nullcontext()
 
 
 def _undecided(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
@@ -145,30 +175,6 @@ async def _store_large_images(
             await inline_media.save(tx, images, now)
 
 
-async def _answer_by_key(
-    tx: Connection, creates: Sequence[PendingCreate], now: datetime
-) -> dict[AccountAndKey, PendingCreate]:
-    """Answer the requests whose idempotency key is bound; return the others with one, by key."""
-    by_key = {key: create for create in creates if (key := create.account_and_key)}
-    if not by_key:
-        return {}
-    bound = await idempotency.lock_and_read(tx, list(by_key), now - KEY_TTL)
-    ids = [binding.subject_id for binding in bound.values()]
-    earlier = await subjects.by_ids(tx, ids) if ids else {}
-    for key, binding in bound.items():
-        by_key.pop(key).answer_by_key(earlier[binding.subject_id], binding.fingerprint)
-    return by_key
-
-
-async def _answer_by_external_id(tx: Connection, creates: Sequence[PendingCreate]) -> None:
-    """Answer the requests whose account has a subject of their external_task_id already."""
-    with_id = [(create, id_) for create in creates if (id_ := create.account_and_external_id)]
-    earlier = await subjects.by_external_id(tx, [id_ for _, id_ in with_id]) if with_id else {}
-    for create, id_ in with_id:
-        if id_ in earlier:
-            create.answer_by_external_id(earlier[id_])
-
-
 async def _refuse_beyond_limit(
     tx: Connection, resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
@@ -185,35 +191,63 @@ async def _refuse_beyond_limit(
         for same_id in list(wanted[account_id].values())[max(0, available) :]
         for create in same_id
     ]
-    await _answer_by_external_id(tx, beyond)  # another may just have written them
+    await answer_by_earlier(tx, beyond, now)  # another may just have written them
     for create in _undecided(beyond):
         message = f"The account has {limit.limit} subjects queued already, which is the limit."
         create.result = TooManyRequests(message, QUEUE_FULL, QUEUE_FULL_RETRY_AFTER)
 
 
-async def _assign_callback_subscribers(
+async def _add_callback_subscribers(
     tx: Connection, resources: Resources, creates: Sequence[PendingCreate]
 ) -> None:
-    """Let each subject with a callback_url have the hidden subscriber of that URL's origin."""
+    """Let each subject with a callback_url have the hidden subscriber of that URL's origin, where
+    it has none yet."""
     wanted = {
-        create: (create.request.account_id, origin_of(url))
+        create: (create.request.account_id, origin_of(str(create.request.callback_url)))
         for create in creates
-        if (url := create.request.callback_url)
+        if create.lacks_callback_subscriber
     }
-    ids = await ensure_callback_url_subscribers(tx, resources, sorted(set(wanted.values())))
-    for create, account_origin in wanted.items():
-        create.subject = replace(create.subject, callback_subscriber_id=ids[account_origin])
+    if wanted:
+        ids = await ensure_callback_url_subscribers(tx, resources, sorted(set(wanted.values())))
+        for create, account_origin in wanted.items():
+            create.assign_callback_subscriber(ids[account_origin])
 
 
-async def _add_subjects(tx: Connection, creates: Sequence[PendingCreate]) -> list[PendingCreate]:
-    """Write the new subjects, and return them. A request whose external_task_id was written
-    meanwhile, or by another of these, is answered with that subject."""
-    if not creates:
-        return []
-    media_due = {create.subject.id for create in creates if create.has_media_urls}
-    ids = await insert.add_subjects(tx, [create.subject for create in creates], media_due)
-    await _answer_by_external_id(tx, [create for create in creates if create.subject.id not in ids])
-    return [create for create in creates if create.subject.id in ids]
+def _answer_by_each_other(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
+    """Of requests with one external_task_id answer the others by the first; return those that are
+    left, whose subjects are to be written."""
+    firsts: dict[object, PendingCreate] = {}
+    for create in creates:
+        first = firsts.setdefault(create.account_and_external_id or create, create)
+        if first is not create:
+            create.answer_by_external_id(first.subject)
+    return list(firsts.values())
+
+
+async def _write(
+    tx: Connection,
+    resources: Resources,
+    creates: Sequence[PendingCreate],
+    added: Sequence[PendingCreate],
+    now: datetime,
+) -> None:
+    """Write the subjects that are `added`, their first events, and their images; bind the free
+    idempotency keys of all requests that are not refused."""
+    bindings = {
+        key: Binding(subject.fingerprint, subject.id, now)
+        for create in creates
+        if (key := create.account_and_key) and not create.key_is_bound
+        if (subject := create.bound_subject)
+    }
+    if added or bindings:
+        await insert.add_subjects(
+            tx,
+            [create.subject for create in added],
+            [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added],
+            bindings=bindings,
+            media_due={create.subject.id for create in added if create.has_media_urls},
+        )
+    await _store_images(tx, added, now)
 
 
 async def _store_images(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:
@@ -229,24 +263,3 @@ async def _store_images(tx: Connection, added: Sequence[PendingCreate], now: dat
     ]
     if needed:
         await inline_media.link(tx, needed)
-
-
-async def _add_events(tx: Connection, resources: Resources, added: Sequence[PendingCreate]) -> None:
-    """Write the first event of new subjects, and notify the workers that have work by that."""
-    new = [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added]
-    work = {Work.CHECK_MEDIA if create.has_media_urls else Work.SUBMIT for create in added}
-    if new:
-        await events.append(tx, new, work)
-
-
-async def _bind_keys(
-    tx: Connection, free_keys: Mapping[AccountAndKey, PendingCreate], now: datetime
-) -> None:
-    """Bind free idempotency keys to the subjects of their requests, unless they were refused."""
-    bindings = {
-        key: Binding(subject.fingerprint, subject.id)
-        for key, create in free_keys.items()
-        if (subject := create.bound_subject) is not None
-    }
-    if bindings:
-        await idempotency.bind(tx, bindings, now)

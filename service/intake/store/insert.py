@@ -1,13 +1,19 @@
-"""New subjects are inserted in batches, and the queued subjects of accounts are counted."""
+"""New subjects are written in batches, with all that stands and falls with them; and the queued
+subjects of accounts are counted."""
 
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import text
 
+from service.intake.store.idempotency import AccountAndKey, Binding
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.subject import Subject
+from service.subjects.domain.work import Work
+from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
 _COLUMNS = {
     "id": "text",
@@ -26,13 +32,27 @@ _COLUMNS = {
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
 }
-# The order keeps two batches that name the same external ids from waiting for each other.
-_ADD_SUBJECTS = text(f"""
-    INSERT INTO subjects ({", ".join(_COLUMNS)})
-    SELECT {", ".join(_COLUMNS)} FROM {from_rows("new_subjects", _COLUMNS | {"place": "int"})}
-    ORDER BY account_id, external_task_id, place
-    ON CONFLICT (account_id, external_task_id) DO NOTHING
-    RETURNING id
+_BINDING_COLUMNS = {
+    "account_id": "text",
+    "key": "text",
+    "fingerprint": "text",
+    "subject_id": "text",
+    "created_at": "timestamptz",
+}
+# Each table in an order of its own, and the tables in that of the last line, subjects last: so two
+# batches that want the same keys and external ids never wait for each other.
+_WRITE = text(f"""
+    WITH {WRITE_EVENTS}, added AS (
+        INSERT INTO subjects ({", ".join(_COLUMNS)})
+        SELECT {", ".join(_COLUMNS)} FROM {from_rows("new_subjects", _COLUMNS)}
+        ORDER BY account_id, external_task_id
+    ), bound AS (
+        INSERT INTO idempotency_keys ({", ".join(_BINDING_COLUMNS)})
+        SELECT {", ".join(_BINDING_COLUMNS)} FROM {from_rows("bindings", _BINDING_COLUMNS)}
+        ORDER BY account_id, key
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM bound), {DELIVERIES_MADE}
 """)  # noqa: S608 - only our own column names are put in
 _COUNT_QUEUED = text("""
     SELECT account_id, (
@@ -49,25 +69,69 @@ _LOCK_QUEUES = text("""
         FROM unnest(CAST(:accounts AS text[])) AS given (account_id) ORDER BY key
     ) AS keys
 """)
+NO_BINDINGS: Final = MappingProxyType[AccountAndKey, Binding]({})
+
+
+class TakenError(Exception):
+    """Another request has taken an idempotency key or an external_task_id meanwhile."""
 
 
 async def add_subjects(
-    tx: Connection, new: Sequence[Subject], media_due: Container[str] = ()
-) -> set[str]:
-    """Insert subjects, and return the ids of those that were: not if the account has one of this
-    external_task_id already, and of several with one id only the first. `media_due` are ids of
-    subjects whose media are fetched and checked before submission.
+    tx: Connection,
+    new: Sequence[Subject],
+    events: Sequence[NewEvent] = (),
+    *,
+    bindings: Mapping[AccountAndKey, Binding] = NO_BINDINGS,
+    media_due: Container[str] = (),
+) -> None:
+    """Write new subjects, their events with the deliveries of these, and bind idempotency keys: all
+    in one statement, which notifies the workers. `media_due` are ids of subjects whose media are
+    fetched and checked before submission.
 
-    The unique key decides the race of requests that arrive at once: it waits for the other's
-    commit, so that the other's subject can be read then.
+    The unique keys decide the race of requests that arrive at once: they wait for the other's
+    commit. TakenError if there is a subject of an external id, or a key is bound: then nothing is
+    written, and the other's subject can be read.
     """
-    given = [_row(subject, media_due) | {"place": n} for n, subject in enumerate(new)]
-    return {row[0] for row in await tx.execute(_ADD_SUBJECTS, {"new_subjects": encode_rows(given)})}
+    work = {Work.CHECK_MEDIA if subject.id in media_due else Work.SUBMIT for subject in new}
+    values = {
+        "new_subjects": encode_rows([_row(subject, media_due) for subject in new]),
+        "bindings": encode_rows([_binding_row(*entry) for entry in bindings.items()]),
+    }
+    try:
+        await tx.execute(_WRITE, values | event_values(events, work))
+    except asyncpg.UniqueViolationError as error:
+        raise TakenError from error
 
 
 def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    columns = {name: getattr(subject, name) for name in _COLUMNS if name != "media_check_at"}
-    return columns | {"media_check_at": subject.created_at if subject.id in media_due else None}
+    return {
+        "id": subject.id,
+        "account_id": subject.account_id,
+        "external_task_id": subject.external_task_id,
+        "fingerprint": subject.fingerprint,
+        "document": subject.document,
+        "tags": subject.tags,
+        "state": subject.state,
+        "version": subject.version,
+        "available_at": subject.available_at,
+        "deadline": subject.deadline,
+        "callback_subscriber_id": subject.callback_subscriber_id,
+        "media_check_at": subject.created_at if subject.id in media_due else None,
+        "warnings": subject.warnings,
+        "created_at": subject.created_at,
+        "updated_at": subject.updated_at,
+    }
+
+
+def _binding_row(account_and_key: AccountAndKey, binding: Binding) -> dict[str, Any]:
+    account_id, key = account_and_key
+    return {
+        "account_id": account_id,
+        "key": key,
+        "fingerprint": binding.fingerprint,
+        "subject_id": binding.subject_id,
+        "created_at": binding.created_at,
+    }
 
 
 async def count_queued(tx: Connection, account_ids: Sequence[str], most: int) -> dict[str, int]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+import msgspec
 
 
-def encode_rows(values: Sequence[Mapping[str, Any]]) -> str:
+def encode_rows(values: Sequence[Mapping[str, Any] | msgspec.Struct]) -> str:
     """The value of a parameter that `from_rows` reads: a JSON array of objects."""
-    return orjson.dumps(values).decode()
+    return msgspec.json.encode(values).decode()
 
 
 def from_rows(name: str, columns: Mapping[str, str], bytea: str = "") -> str:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from service.callbacks.store import inbox
-from service.intake.steps.accept import KEY_TTL
+from service.intake.steps.earlier import KEY_TTL
 from service.intake.store import idempotency
 from service.media.store import inline_media
 from service.operations.store import prune as prune_store

@@ -1,0 +1,58 @@
+"""Answering requests by what was made earlier under the names that they give."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from service.intake.domain.create_request import PendingCreate
+from service.intake.store import earlier, idempotency
+from service.intake.store.earlier import Earlier, Names
+from service.kit.database.connection import Connection
+from service.subjects.domain.subject import Subject
+from service.subjects.store import subjects
+from service.subscribers.steps.callback_url_subscribers import origin_of
+
+KEY_TTL = timedelta(hours=24)  # how long an idempotency key is kept
+
+
+async def answer_by_earlier(
+    connection: Connection, creates: Sequence[PendingCreate], now: datetime
+) -> None:
+    """Answer the requests whose idempotency key is bound, or whose account has a subject of their
+    external_task_id already; and let each have the hidden subscriber of its callback_url's origin,
+    where there is one. Nothing is locked; keys are freed whose bindings have expired."""
+    named = [create for create in creates if create.has_names]
+    if not named:
+        return
+    found = await earlier.find(connection, [_names(*entry) for entry in enumerate(named)])
+    known = await _known_subjects(connection, found)
+    expired = []
+    for create, one in zip(named, found, strict=True):
+        if one.callback_subscriber_id:
+            create.assign_callback_subscriber(one.callback_subscriber_id)
+        if one.binding and one.binding.created_at > now - KEY_TTL:
+            create.answer_by_key(known[one.binding.subject_id], one.binding.fingerprint)
+            continue
+        if one.binding and (account_and_key := create.account_and_key):
+            expired.append(account_and_key)
+        if one.subject_id:
+            create.answer_by_external_id(known[one.subject_id])
+    if expired:
+        await idempotency.free(connection, expired, now - KEY_TTL)
+
+
+def _names(place: int, create: PendingCreate) -> Names:
+    request = create.request
+    return Names(
+        place,
+        request.account_id,
+        request.idempotency_key,
+        request.external_task_id,
+        origin_of(request.callback_url) if request.callback_url else None,
+    )
+
+
+async def _known_subjects(connection: Connection, found: Sequence[Earlier]) -> dict[str, Subject]:
+    """The subjects that were made earlier, by id."""
+    ids = {one.binding.subject_id for one in found if one.binding}
+    ids |= {one.subject_id for one in found if one.subject_id}
+    return await subjects.by_ids(connection, sorted(ids)) if ids else {}
