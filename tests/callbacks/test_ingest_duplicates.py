@@ -9,6 +9,12 @@ from service.callbacks.steps import ingest
 from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
 from service.kit.concurrency.batcher import Batcher
+from service.provider.domain.report_to_signal import status_update
+from service.provider.domain.task_reports import read_callback
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps.transition import decide
+from service.subjects.store import subjects, transitions
 from tests.support.api import Api
 from tests.support.callbacks import (
     TASK_ID,
@@ -143,3 +149,34 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_stored_too(a
             await wait_until_blocked(api.resources)
         assert (await later).verdict == "unknown"
     assert sorted(row["body"] for row in await stored_callbacks(api)) == sorted(bodies)
+
+
+async def test_what_moves_a_subject_after_it_was_read_is_not_overwritten(api: Api) -> None:
+    """The callback is decided by a state that another transaction is about to leave behind."""
+    subject_id, resources = await submitted_subject(api), api.resources
+    async with resources.database.transaction() as tx:
+        subject = await subjects.lock(tx, subject_id)
+        assert subject is not None
+        processing = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
+        await transitions.write(tx, [processing])
+        later = asyncio.create_task(post_callback(api, subject_id, legacy_callback(subject_id)))
+        await wait_until_blocked(resources)
+    assert await later == "applied"
+    assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+    (row,) = await stored_callbacks(api)
+    assert row["times_received"] == 1
+
+
+async def test_the_same_end_told_by_two_ids_at_the_same_moment_is_one_event(api: Api) -> None:
+    subject_id, resources = await submitted_subject(api), api.resources
+    body = legacy_callback(subject_id)
+    async with resources.database.transaction() as tx:
+        subject = await subjects.lock(tx, subject_id)
+        assert subject is not None
+        update = status_update(read_callback(body))
+        assert update is not None
+        await transitions.write(tx, [decide(resources, subject, update)])
+        later = asyncio.create_task(post_callback(api, subject_id, body))
+        await wait_until_blocked(resources)
+    assert await later == "repeated"
+    assert await api.event_types(subject_id) == ["queued", "submitted", "succeeded"]

@@ -178,7 +178,7 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
         subject = await subjects.lock(older, made.id)
         assert subject is not None
         outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
-        move = Transition(outcome.before, outcome.after, outcome.events)
+        move = Transition(outcome.before, outcome.after, events=outcome.events)
         await transitions.write(older, [move])
     read_events: list[StoredEvent] = []
     await read_on(resources, account, read_events)

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from service.kit.database.guards import GuardFailed
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import Signal, State
@@ -36,8 +37,8 @@ async def test_a_transition_of_a_subject_that_has_changed_is_refused_and_nothing
     stale = await read(resources, (await api.create())["id"])
     assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
     after = apply_update(stale, State.SUBMITTED, REPORTED, resources.clock())
-    transition = Transition(stale, after, events_of(resources, replace(after, version=3)))
-    with pytest.raises(RuntimeError, match="1 of 1 subjects changed under their lock"):
+    transition = Transition(stale, after, events=events_of(resources, replace(after, version=3)))
+    with pytest.raises(GuardFailed):
         async with resources.database.transaction() as tx:
             await transitions.write(tx, [transition])
     assert await api.event_types(stale.id) == ["queued", "canceled"]
@@ -61,7 +62,7 @@ async def test_one_statement_moves_several_subjects_and_writes_several_events_of
             subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
         )
         second = apply_update(first, State.SUCCEEDED, ENDED, now)
-        written.append(Transition(subject, second, events_of(resources, first, second)))
+        written.append(Transition(subject, second, events=events_of(resources, first, second)))
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, written) == 6
     for subject in before:

@@ -148,7 +148,7 @@ async def test_a_deferred_subject_is_not_claimed_before_its_time(
         later = apply_update(
             claimed_subject, State.QUEUED, StatusUpdate(Signal.DEFERRED, retry_at=at), clock()
         )
-        await transitions.write(tx, [Transition(claimed_subject, later, ())])
+        await transitions.write(tx, [Transition(claimed_subject, later)])
     clock.advance(59)
     assert await claim_queued(resources, 1) == []
     clock.advance(1)

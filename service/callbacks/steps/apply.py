@@ -18,7 +18,7 @@ from service.provider.domain.report_to_signal import status_update
 from service.provider.domain.task_reports import TaskReport
 from service.resources import Resources
 from service.subjects.domain.subject import Subject
-from service.subjects.steps.transition import TransitionResult, decide
+from service.subjects.steps.transition import decide
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
 
@@ -28,7 +28,7 @@ class CallbackResult(Struct, frozen=True):
 
     verdict: Verdict  # as it is stored and answered
     reason: str | None = None  # why it is this verdict, in words; None: the verdict says it
-    transition: TransitionResult | None = None  # what the state machine decided; None: not asked
+    transition: Transition | None = None  # what the state machine decided; None: not asked
     subject_to_poll: str | None = None  # the id of a subject to ask the provider about; None: none
     refusal: CallsheetError | None = None  # what its sender is answered; None: it is accepted
 
@@ -41,17 +41,17 @@ def _rejected(refusal: CallsheetError) -> CallbackResult:
 
 
 class CallbackBatch:
-    """Callbacks that are applied together, to subjects that are locked."""
+    """Callbacks that are applied together, to subjects as they were read."""
 
-    def __init__(
-        self, resources: Resources, locked: Sequence[Subject], context: BatchContext
-    ) -> None:
+    def __init__(self, resources: Resources, context: BatchContext) -> None:
         self.subjects_to_poll: list[str] = []  # ids of subjects that the provider is asked about
         self._resources = resources
-        self._before = {subject.id: subject for subject in locked}
+        self._before = {subject.id: subject for subject in context.subjects}
         self._subjects = dict(self._before)  # as the callbacks so far have left them
         self._ids_by_task = {
-            subject.provider_task_id: subject.id for subject in locked if subject.provider_task_id
+            subject.provider_task_id: subject.id
+            for subject in context.subjects
+            if subject.provider_task_id
         }
         self._context = context
         self._reported = set(context.reported)
@@ -78,7 +78,7 @@ class CallbackBatch:
     def transitions(self) -> list[Transition]:
         """The transitions to write: one for each subject that moved, however often it did."""
         return [
-            Transition(self._before[id_], subject, tuple(self._events.get(id_, ())))
+            Transition(self._before[id_], subject, events=tuple(self._events.get(id_, ())))
             for id_, subject in self._subjects.items()
             if subject is not self._before[id_]
         ]
@@ -168,7 +168,7 @@ class CallbackBatch:
         verdict = Verdict(transition.ignored or Verdict.APPLIED)
         return CallbackResult(verdict, transition=transition)
 
-    def _move(self, transition: TransitionResult) -> None:
+    def _move(self, transition: Transition) -> None:
         before, after = transition.before, transition.after
         if after is before:
             return

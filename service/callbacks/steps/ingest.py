@@ -1,27 +1,27 @@
 """Ingest callbacks: store each once, apply it, and only then have it answered. The path of one is:
 
 1. Verify: its signature and body are checked: callbacks/steps/verify.py.
-2. Lock: the subjects that the batch is about: subjects/store/subjects.py.
-3. Deduplicate: by what is stored under the same keys or reports the same: callbacks/store/inbox.py.
-4. Apply: the state machine decides on what it reports: callbacks/steps/apply.py.
-5. Write: all of it, with events and deliveries, in one statement: subjects/store/transitions.py.
+2. Read: the subjects that the batch is about, and what is stored of them: callbacks/store/inbox.py.
+3. Apply: deduplicate; the state machine decides on what it reports: callbacks/steps/apply.py.
+4. Write: all of it, with events and deliveries, in one statement, which fails if a subject is not
+   any more as it was read: subjects/store/transitions.py. Then all is done again under locks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
-from msgspec.structs import replace
 
-from service.callbacks.domain.callback import Callback
+from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.steps.apply import CallbackBatch, CallbackResult
 from service.callbacks.steps.verify import verify
-from service.callbacks.store import archive, inbox
-from service.callbacks.store.archive import CallbackSummary
+from service.callbacks.store import inbox
 from service.kit.database.connection import Connection
+from service.kit.database.guards import GuardFailed
 from service.reconciliation.store import polls
 from service.resources import Resources
 from service.subjects.steps import transition
-from service.subjects.store import subjects, transitions
+from service.subjects.store import transitions
 
 log = structlog.get_logger()
 
@@ -34,19 +34,14 @@ class SecretsChanged(Exception):
     """The callbacks were verified with other webhook secrets than those in force."""
 
 
-class CallbackChanged(Exception):
-    """Another process has verified the stored callback again, or removed it, meanwhile."""
-
-
 async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[CallbackResult]:
-    """Store and apply callbacks in one transaction, with as many statements for many as for one;
-    the result of each, in their order.
+    """Store and apply callbacks, with as many statements for many as for one; the result of each,
+    in their order.
 
     When this returns, all are durable; if it raises, none was written.
     """
     try:
-        async with resources.database.transaction() as tx:
-            results = await store_and_apply(tx, resources, callbacks)
+        results = await _store_and_apply_at_once(resources, callbacks)
     except SecretsChanged:
         async with resources.database.autocommit() as tx:
             await resources.webhook_secrets.refresh(tx)
@@ -56,49 +51,43 @@ async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[Ca
     return results
 
 
-async def store_and_apply(
-    tx: Connection,
-    resources: Resources,
-    callbacks: Sequence[Callback],
-    *,
-    replaced: CallbackSummary | None = None,
+async def _store_and_apply_at_once(
+    resources: Resources, callbacks: Sequence[Callback]
 ) -> list[CallbackResult]:
-    """Store and apply callbacks in this transaction; the result of each. Workers are notified when
-    it commits.
+    """Store and apply signed callbacks by what is read without locks, unless that changes before
+    it is written. Others take more statements than one that writes, and so a transaction."""
+    if all(callback.verification is Verification.SIGNED for callback in callbacks):
+        with suppress(GuardFailed):
+            async with resources.database.autocommit() as tx:
+                return await store_and_apply(tx, resources, callbacks, locked=False)
+    async with resources.database.transaction() as tx:
+        await inbox.lock_subjects(tx, callbacks)
+        return await store_and_apply(tx, resources, callbacks)
 
-    `replaced` is a stored callback that the only one of `callbacks` replaces; CallbackChanged if
-    it is not stored any more with this verdict. SecretsChanged if the callbacks were verified with
-    other secrets than those in force.
+
+async def store_and_apply(
+    tx: Connection, resources: Resources, callbacks: Sequence[Callback], *, locked: bool = True
+) -> list[CallbackResult]:
+    """Store and apply callbacks; the result of each. Workers are notified when it is committed.
+
+    `locked` says that this is in a transaction that holds the subjects' locks. If not, GuardFailed,
+    and nothing is written, if a subject changes meanwhile, or if one statement that writes is not
+    enough. SecretsChanged if the callbacks were verified with other secrets than those in force.
     """
-    # The subjects' locks come first, in the order of their ids: duplicates that arrive elsewhere at
-    # the same time wait for them, and then find what was stored here.
-    locked = await subjects.lock_all(
-        tx,
-        ids=_distinct(c.subject_id or c.report.external_task_id for c in callbacks),
-        provider_task_ids=_distinct(c.task_id for c in callbacks),
-    )
-    if replaced is not None:
-        times_received = await archive.remove(tx, replaced.id, replaced.verdict)
-        if times_received is None:
-            raise CallbackChanged
-        callbacks = [replace(callback, times_received=times_received) for callback in callbacks]
-    keys = sorted({(callback.raw.source, callback.dedup_key) for callback in callbacks})
-    context = await inbox.batch_context(tx, keys, [subject.id for subject in locked])
+    context = await inbox.batch_context(tx, callbacks)
     resources.typical_durations.update(context.typical_durations)
     in_force = {None, context.secrets_version}
     if any(callback.secrets_version not in in_force for callback in callbacks):
         raise SecretsChanged
-    batch = CallbackBatch(resources, locked, context)
+    batch = CallbackBatch(resources, context)
     results = batch.apply_all(callbacks)
+    if batch.subjects_to_poll and not locked:
+        raise GuardFailed
     await transitions.write(tx, batch.transitions(), batch.to_store())
     for verification in {callback.verification for callback in callbacks if callback.untrusted}:
         await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
     await polls.schedule(tx, batch.subjects_to_poll, resources.clock())
     return results
-
-
-def _distinct(values: Iterable[str | None]) -> list[str]:
-    return sorted({value for value in values if value is not None})
 
 
 def log_result(callback: Callback, result: CallbackResult) -> None:

@@ -9,10 +9,10 @@ from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.domain.url_tokens import callback_token
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import ingest
-from service.callbacks.steps.ingest import CallbackChanged, SecretsChanged
+from service.callbacks.steps.ingest import SecretsChanged
 from service.callbacks.steps.read import get_callback
 from service.callbacks.steps.verify import verify
-from service.callbacks.store import archive
+from service.callbacks.store import archive, inbox
 from service.callbacks.store.archive import CallbackRecord
 from service.kit.errors import Conflict, NotFound, Unavailable
 from service.provider.domain.task_reports import read_callback
@@ -103,14 +103,15 @@ async def _verify_again(resources: Resources, record: CallbackRecord) -> Callbac
         return callback
     try:
         async with resources.database.transaction() as tx:
-            (result,) = await ingest.store_and_apply(
-                tx, resources, [callback], replaced=record.summary
-            )
+            await inbox.lock_subjects(tx, [callback])
+            times_received = await archive.remove(tx, record.summary.id, record.summary.verdict)
+            if times_received is None:
+                return callback
+            again = replace(callback, times_received=times_received)
+            (result,) = await ingest.store_and_apply(tx, resources, [again])
     except SecretsChanged:
         await _refresh_secrets(resources)
         return await _verify_again(resources, record)
-    except CallbackChanged:
-        return callback
     ingest.log_result(callback, result)
     return callback
 

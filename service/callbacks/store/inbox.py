@@ -3,7 +3,7 @@
 Deduplication is by the unique key (source, dedup_key). What anybody can make us store is bounded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,14 @@ from sqlalchemy import delete, select, text
 from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import EVALUATED, UNDECIDED, Verdict
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
+from service.subjects.domain.subject import Subject
+from service.subjects.store import subjects
+from service.subjects.store.subjects import COLUMN_NAMES as SUBJECT_COLUMN_NAMES
+from service.subjects.store.subjects import COLUMNS as SUBJECT_COLUMNS
+from service.subjects.store.subjects import subject_of
 
 ReportKey = tuple[str, str, datetime]  # the task id, its status, and the provider's time of that
 
@@ -35,6 +40,7 @@ class CallbackToStore(Struct, frozen=True):
 class BatchContext:
     """What is stored already, as far as the verdicts of a batch depend on it."""
 
+    subjects: Sequence[Subject]  # those that the callbacks are about, or name
     digests: Mapping[tuple[str, str], bytes]  # (source, dedup_key) → SHA-256 of the stored body
     undecided: frozenset[tuple[str, str]]  # those of these keys whose verdict is in UNDECIDED
     reported: frozenset[ReportKey]  # what evaluated callbacks have reported of the subjects
@@ -43,42 +49,72 @@ class BatchContext:
     typical_durations: Mapping[str, float] | None
 
 
-_CONTEXT = text(f"""
-    -- 1 what all callbacks need
-    SELECT 'state' AS kind, secrets_version, typical_durations, CAST(NULL AS text) AS source,
-        CAST(NULL AS text) AS dedup_key, CAST(NULL AS text) AS verdict,
-        CAST(NULL AS bytea) AS digest, CAST(NULL AS text) AS task_id,
-        CAST(NULL AS text) AS status, CAST(NULL AS timestamptz) AS provider_updated_at
-    FROM provider_state WHERE id = 1
-    -- 2 what is stored under the same keys
-    UNION ALL
-    SELECT 'stored', NULL, NULL, source, dedup_key, verdict, sha256(body), NULL, NULL, NULL
-    FROM callbacks
-    WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
-    -- 3 what has been reported of the subjects
-    UNION ALL
-    SELECT 'report', NULL, NULL, NULL, NULL, NULL, NULL, task_id, status, provider_updated_at
-    FROM callbacks
-    WHERE subject_id = ANY (CAST(:subject_ids AS text[])) AND provider_updated_at IS NOT NULL
-    AND verdict IN ({one_of(EVALUATED)})
-""")  # noqa: S608 - only our own words are put in
-_COLUMNS = {
-    "id": "text",
+# The columns that rows of each kind have beside that of the kind; a subject's come first.
+_OTHER_COLUMNS = {
+    "secrets_version": "bigint",
+    "typical_durations": "jsonb",
     "source": "text",
     "dedup_key": "text",
-    "subject_id": "text",
-    "headers": "jsonb",
     "verdict": "text",
-    "reason": "text",
-    "received_at": "timestamptz",
-    "times_received": "int",
-    "verification": "text",
+    "digest": "bytea",
     "task_id": "text",
     "status": "text",
-    "provider_updated_at": "timestamptz",
-    "token": "text",
-    "size": "int",
+    "reported_at": "timestamptz",
 }
+_NO_SUBJECT = ", ".join(["NULL"] * len(SUBJECT_COLUMNS))
+_CONTEXT = text(f"""
+    WITH found AS (
+        SELECT {SUBJECT_COLUMN_NAMES} FROM subjects
+        WHERE id = ANY (CAST(:ids AS text[]) || ARRAY(
+            SELECT id FROM subjects WHERE provider_task_id = ANY (CAST(:task_ids AS text[]))
+        ))
+    )
+    -- 1 the subjects
+    SELECT 'subject' AS kind, {SUBJECT_COLUMN_NAMES},
+        {", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in _OTHER_COLUMNS.items())}
+    FROM found
+    -- 2 what all callbacks need
+    UNION ALL
+    SELECT 'state', {_NO_SUBJECT}, secrets_version, typical_durations,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM provider_state WHERE id = 1
+    -- 3 what is stored under the same keys
+    UNION ALL
+    SELECT 'stored', {_NO_SUBJECT}, NULL, NULL,
+        source, dedup_key, verdict, sha256(body), NULL, NULL, NULL
+    FROM callbacks
+    WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
+    -- 4 what has been reported of the subjects
+    UNION ALL
+    SELECT 'report', {_NO_SUBJECT}, NULL, NULL,
+        NULL, NULL, NULL, NULL, task_id, status, provider_updated_at
+    FROM callbacks
+    WHERE subject_id = ANY (ARRAY(SELECT id FROM found)) AND provider_updated_at IS NOT NULL
+    AND verdict IN ({one_of(EVALUATED)})
+""")  # noqa: S608 - only our own words are put in
+
+
+class _Row(Struct, omit_defaults=True):
+    """A callback as it is written, without its body."""
+
+    id: str
+    source: str
+    dedup_key: str
+    headers: Mapping[str, str]
+    verdict: str
+    received_at: datetime
+    times_received: int
+    verification: str
+    size: int
+    subject_id: str | None = None
+    reason: str | None = None
+    task_id: str | None = None
+    status: str | None = None
+    provider_updated_at: datetime | None = None
+    token: str | None = None
+
+
+_COLUMNS = columns_of(_Row)
 # A duplicate of a stored callback is counted; an undecided one gets the verdict that it has now.
 # The unique key settles the race of duplicates that name no subject, which no lock orders; the
 # order of the keys keeps two batches from waiting for each other. Another body, under a key that
@@ -100,29 +136,44 @@ STORE = f"""
 """  # noqa: S608 - only our own column names are put in
 
 
-async def batch_context(
-    tx: Connection, keys: Sequence[tuple[str, str]], subject_ids: Sequence[str]
-) -> BatchContext:
-    """What is stored under these pairs of source and key, and of these subjects. Callers hold the
-    locks of the subjects, so what another process stores about them is committed by now."""
+async def batch_context(tx: Connection, callbacks: Sequence[Callback]) -> BatchContext:
+    """What is stored that the verdicts of these callbacks depend on, at one moment."""
+    subject_ids = {c.subject_id or c.report.external_task_id for c in callbacks}
     values = {
-        "sources": sorted({source for source, _ in keys}),
-        "keys": sorted({key for _, key in keys}),
-        "subject_ids": subject_ids,
+        "ids": _known(subject_ids),
+        "task_ids": _known({callback.task_id for callback in callbacks}),
+        "sources": _known({callback.raw.source for callback in callbacks}),
+        "keys": _known({callback.dedup_key for callback in callbacks}),
     }
-    rows = await tx.execute(_CONTEXT, values)
-    (state,) = [row for row in rows if row["kind"] == "state"]
-    stored = {(row["source"], row["dedup_key"]): row for row in rows if row["kind"] == "stored"}
-    reports = (row for row in rows if row["kind"] == "report")
+    rows: dict[str, list[Any]] = {kind: [] for kind in ("subject", "state", "stored", "report")}
+    for row in await tx.execute(_CONTEXT, values):
+        rows[row[0]].append(row)
+    (state,) = rows["state"]
+    stored = {(row["source"], row["dedup_key"]): row for row in rows["stored"]}
     return BatchContext(
+        subjects=[subject_of(row[1 : 1 + len(SUBJECT_COLUMNS)]) for row in rows["subject"]],
         digests={key: row["digest"] for key, row in stored.items()},
         undecided=frozenset(key for key, row in stored.items() if row["verdict"] in UNDECIDED),
         reported=frozenset(
-            (row["task_id"], row["status"], row["provider_updated_at"]) for row in reports
+            (row["task_id"], row["status"], row["reported_at"]) for row in rows["report"]
         ),
         secrets_version=state["secrets_version"],
         typical_durations=state["typical_durations"],
     )
+
+
+async def lock_subjects(tx: Connection, callbacks: Sequence[Callback]) -> None:
+    """Lock the subjects that these callbacks are about until this transaction ends: duplicates
+    that arrive elsewhere at the same time wait, and then find what is stored here."""
+    await subjects.lock_all(
+        tx,
+        ids=_known({c.subject_id or c.report.external_task_id for c in callbacks}),
+        provider_task_ids=_known({callback.task_id for callback in callbacks}),
+    )
+
+
+def _known(values: Iterable[str | None]) -> list[str]:
+    return [value for value in values if value is not None]
 
 
 def store_parameters(callbacks: Sequence[CallbackToStore]) -> dict[str, Any]:
@@ -133,25 +184,25 @@ def store_parameters(callbacks: Sequence[CallbackToStore]) -> dict[str, Any]:
     }
 
 
-def _row(to_store: CallbackToStore) -> dict[str, Any]:
+def _row(to_store: CallbackToStore) -> _Row:
     callback = to_store.callback
-    return {
-        "id": callback.id,
-        "source": callback.raw.source,
-        "dedup_key": callback.dedup_key,
-        "subject_id": to_store.subject_id,
-        "headers": callback.headers,
-        "verdict": to_store.verdict,
-        "reason": to_store.reason,
-        "received_at": callback.raw.received_at,
-        "times_received": to_store.times_received,
-        "verification": callback.verification,
-        "task_id": callback.task_id,
-        "status": callback.status,
-        "provider_updated_at": callback.provider_updated_at,
-        "token": callback.token,
-        "size": len(callback.body),
-    }
+    return _Row(
+        id=callback.id,
+        source=callback.raw.source,
+        dedup_key=callback.dedup_key,
+        headers=callback.headers,
+        verdict=to_store.verdict,
+        received_at=callback.raw.received_at,
+        times_received=to_store.times_received,
+        verification=callback.verification,
+        size=len(callback.body),
+        subject_id=to_store.subject_id,
+        reason=to_store.reason,
+        task_id=callback.task_id,
+        status=callback.status,
+        provider_updated_at=callback.provider_updated_at,
+        token=callback.token,
+    )
 
 
 _TRIM = text("""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from msgspec import Struct
 
-from service.callbacks.domain.verdicts import Verdict
 from service.kit.database.connection import Connection
+from service.kit.database.guards import GuardFailed
 from service.media.store import media_checks
 from service.reconciliation.domain.poll_schedule import poll_delay
 from service.resources import Resources
@@ -23,32 +22,18 @@ from service.subjects.store.transitions import Transition
 log = structlog.get_logger()
 
 
-class TransitionResult(Struct, frozen=True):
-    """What a status update did to a subject."""
-
-    before: Subject  # as it was read under its lock
-    after: Subject  # `before` itself, if the update was ignored
-    ignored: Ignored | None  # why the subject did not move; None: it moved
-    events: tuple[NewEvent, ...] = ()  # none if the move makes no event
-
-    @property
-    def verdict(self) -> str:
-        """Verdict.APPLIED, or why the update was ignored."""
-        return Verdict.APPLIED.value if self.ignored is None else self.ignored.value
-
-
-def decide(resources: Resources, subject: Subject, update: StatusUpdate) -> TransitionResult:
+def decide(resources: Resources, subject: Subject, update: StatusUpdate) -> Transition:
     """What an update does to a subject, with the event that tells of it; nothing is written."""
     decision = lifecycle.decide(subject.state, update.signal)
     if isinstance(decision, Ignored):
-        return TransitionResult(subject, subject, decision)
+        return Transition(subject, subject, decision)
     now = resources.clock()
     poll_at = None  # at once, for a lost answer
     if decision in CALLED_BACK:
         poll_at = next_poll_time(resources, subject, now, poll_count=0)
     after = apply_update(subject, decision, update, now, poll_at)
     events = () if after.version == subject.version else _events(resources, after)
-    return TransitionResult(subject, after, None, events)
+    return Transition(subject, after, events=events)
 
 
 def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
@@ -81,22 +66,42 @@ NO_GUARD = TransitionGuard()
 
 async def transition(
     resources: Resources, subject_id: str, update: StatusUpdate, guard: TransitionGuard = NO_GUARD
-) -> TransitionResult | None:
-    """Lock a subject, apply an update to it, commit, and notify the workers that have work by that.
+) -> Transition | None:
+    """Apply an update to a subject, by what is read without a lock unless that changes before it
+    is written, and notify the workers that have work by that.
 
     None if there is no such subject; Ignored.LATE if the guard rejects it.
     """
-    async with resources.database.transaction() as tx:
-        subject = await subjects.lock(tx, subject_id)
+    try:
+        locked = guard.media_token is not None  # what that guards is in no version of the subject
+        result = await _transition(resources, subject_id, update, guard, locked=locked)
+    except GuardFailed:
+        result = await _transition(resources, subject_id, update, guard, locked=True)
+    if result is not None:
+        log_transition(result, update.signal.value)
+    return result
+
+
+async def _transition(
+    resources: Resources,
+    subject_id: str,
+    update: StatusUpdate,
+    guard: TransitionGuard,
+    *,
+    locked: bool,
+) -> Transition | None:
+    """As `transition`; without a lock, GuardFailed if the subject changes meanwhile, or if another
+    subject has the task that the update names."""
+    database = resources.database
+    async with database.transaction() if locked else database.autocommit() as tx:
+        subject = await (subjects.lock if locked else subjects.get)(tx, subject_id)
         if subject is None:
             return None
         if await guard.rejects(tx, subject):
-            result = TransitionResult(subject, subject, Ignored.LATE)
-        else:
-            own = await _without_foreign_task(tx, subject, update)
-            result = decide(resources, subject, own)
-        await _write(tx, [result])
-    log_transition(result, update.signal.value)
+            return Transition(subject, subject, Ignored.LATE)
+        own = await _without_foreign_task(tx, subject, update) if locked else update
+        result = decide(resources, subject, own)
+        await transitions.write(tx, [result])
     return result
 
 
@@ -115,18 +120,9 @@ async def transition_all(
             for subject in locked
             if (update := choose_update(subject))
         ]
-        await _write(tx, [result for _, result in results])
+        await transitions.write(tx, [result for _, result in results])
     for signal, result in results:
         log_transition(result, signal.value)
-
-
-async def _write(tx: Connection, results: Sequence[TransitionResult]) -> None:
-    moved = [
-        Transition(result.before, result.after, result.events)
-        for result in results
-        if result.ignored is None
-    ]
-    await transitions.write(tx, moved)
 
 
 async def _without_foreign_task(
@@ -146,7 +142,7 @@ async def _without_foreign_task(
     return StatusUpdate(Signal.LOST)
 
 
-def log_transition(result: TransitionResult, signal: str) -> None:
+def log_transition(result: Transition, signal: str) -> None:
     """Log a transition after its commit."""
     before, after = result.before, result.after
     log.info(

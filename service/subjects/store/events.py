@@ -2,13 +2,14 @@
 and workers are notified by the same statement, so that they hear of it when it commits."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.subjects.domain.event import Event
 from service.subjects.domain.work import Work, encode_work
 from service.subjects.store.work import WORK_CHANNEL
@@ -16,20 +17,34 @@ from service.subjects.store.work import WORK_CHANNEL
 NOTIFY_CHANNEL = "callsheet_events"  # notified of each batch of events, for the event feed
 MAX_NOTIFY_BYTES = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
 
-_COLUMNS = {
-    "id": "text",
-    "subject_id": "text",
-    "account_id": "text",
-    "sequence": "int",
-    "type": "text",
-    "created_at": "timestamptz",
-    "delivery_id_prefix": "text",
-    "reference_type": "text",
-    "tags": "text[]",
-    "about_subscriber_id": "text",
-    "callback_subscriber_id": "text",
-    "callback_url": "text",
-}
+
+class NewEvent(Struct, frozen=True):
+    """An event to write, and whom to deliver it to beside the subscribers that want it."""
+
+    event: Event  # with the body that is sent
+    delivery_id_prefix: str  # the ids of its deliveries begin with it
+    # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
+    callback: tuple[str, str] | None = None
+
+
+class _Row(Struct, omit_defaults=True):
+    """An event as it is written, and what decides who is sent it."""
+
+    id: str
+    account_id: str
+    sequence: int
+    type: str
+    created_at: datetime
+    delivery_id_prefix: str
+    subject_id: str | None = None
+    reference_type: str | None = None
+    tags: Sequence[str] | None = None
+    about_subscriber_id: str | None = None
+    callback_subscriber_id: str | None = None
+    callback_url: str | None = None
+
+
+_COLUMNS = columns_of(_Row)
 # Whether a subscriber s of the same account wants an event e, which is about the subject b or about
 # another subscriber (e.about_subscriber_id).
 WANTS_EVENT = """
@@ -127,15 +142,6 @@ DELIVERIES_MADE = """
 _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
-class NewEvent(Struct, frozen=True):
-    """An event to write, and whom to deliver it to beside the subscribers that want it."""
-
-    event: Event  # with the body that is sent
-    delivery_id_prefix: str  # the ids of its deliveries begin with it
-    # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
-    callback: tuple[str, str] | None = None
-
-
 def event_values(new: Sequence[NewEvent], work: Collection[Work] = ()) -> dict[str, Any]:
     """The parameters of WRITE_EVENTS; `work` is what there is to do beside deliveries."""
     return {
@@ -145,15 +151,23 @@ def event_values(new: Sequence[NewEvent], work: Collection[Work] = ()) -> dict[s
     }
 
 
-def _row(new_event: NewEvent) -> dict[str, Any]:
-    subscriber_id, url = new_event.callback or (None, None)
-    others = {
-        "delivery_id_prefix": new_event.delivery_id_prefix,
-        "callback_subscriber_id": subscriber_id,
-        "callback_url": url,
-    }
+def _row(new_event: NewEvent) -> _Row:
     event = new_event.event
-    return others | {name: getattr(event, name) for name in _COLUMNS if name not in others}
+    subscriber_id, url = new_event.callback or (None, None)
+    return _Row(
+        id=event.id,
+        account_id=event.account_id,
+        sequence=event.sequence,
+        type=event.type,
+        created_at=event.created_at,
+        delivery_id_prefix=new_event.delivery_id_prefix,
+        subject_id=event.subject_id,
+        reference_type=event.reference_type,
+        tags=event.tags or None,
+        about_subscriber_id=event.about_subscriber_id,
+        callback_subscriber_id=subscriber_id,
+        callback_url=url,
+    )
 
 
 async def append(tx: Connection, new: Sequence[NewEvent], work: Collection[Work] = ()) -> int:

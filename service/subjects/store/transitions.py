@@ -1,7 +1,8 @@
 """Transitions of subjects: state, events, deliveries and the callbacks that led to them, in one
 statement guarded by what was read. Only a claim changes a subject's state otherwise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -10,49 +11,65 @@ from sqlalchemy import text
 from service.callbacks.store import inbox
 from service.callbacks.store.inbox import CallbackToStore
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.guards import guard, guarded
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
+from service.subjects.domain.lifecycle import Ignored
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
-# The columns that a transition may change, with their types.
-MUTABLE_COLUMNS = {
-    "state": "text",
-    "version": "int",
-    "provider_task_id": "text",
-    "provider_updated_at": "timestamptz",
-    "result": "jsonb",
-    "error": "jsonb",
-    "lease_token": "text",
-    "lease_until": "timestamptz",
-    "available_at": "timestamptz",
-    "poll_count": "int",
-    "next_poll_at": "timestamptz",
-    "updated_at": "timestamptz",
-    "finished_at": "timestamptz",
-}
-
 
 class Transition(Struct, frozen=True):
-    """A subject's move from one state to another."""
+    """What a status update makes of a subject."""
 
-    before: Subject  # as it was read under its lock
-    after: Subject  # as it is written
-    events: tuple[NewEvent, ...]  # none if the move makes no event
+    before: Subject  # as it was read
+    after: Subject  # `before` itself, if the update was ignored
+    ignored: Ignored | None = None  # why the subject did not move; None: it moved
+    events: tuple[NewEvent, ...] = ()  # none if the move makes no event
+
+    @property
+    def verdict(self) -> str:
+        """`applied`, or why the update was ignored: a Verdict of a callback."""
+        return "applied" if self.ignored is None else self.ignored.value
 
 
-_CHANGES = ", ".join(f"{name} = transitions.{name}" for name in MUTABLE_COLUMNS)
-_COLUMNS = {"id": "text", "from_state": "text", "from_version": "int", **MUTABLE_COLUMNS}
+class _Row(Struct, omit_defaults=True):
+    """What must still be as it was read, and what is written."""
+
+    id: str
+    from_state: str
+    from_version: int
+    from_attempts: int
+    state: str
+    version: int
+    available_at: datetime
+    updated_at: datetime
+    from_lease_token: str | None = None
+    provider_task_id: str | None = None
+    provider_updated_at: datetime | None = None
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    next_poll_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+_COLUMNS = columns_of(_Row)
+_GUARDS = ("state", "version", "attempts", "lease_token")
+_CHANGES = ", ".join(
+    f"{name} = moves.{name}" for name in _COLUMNS if name != "id" and not name.startswith("from_")
+)
+# A move ends the lease and starts the polls anew. A state may come twice at one version, where it
+# makes no event: the lease and the attempts tell those apart.
 _WRITE = text(f"""
     WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
-        UPDATE subjects s SET {_CHANGES}
-        FROM {from_rows("transitions", _COLUMNS)}
-        WHERE s.id = ANY (CAST(:moved AS text[]))
-        AND s.id = transitions.id AND s.state = transitions.from_state
-        AND s.version = transitions.from_version
+        UPDATE subjects s SET {_CHANGES}, lease_token = NULL, lease_until = NULL, poll_count = 0
+        FROM {from_rows("moves", _COLUMNS)}
+        WHERE s.id = ANY (CAST(:ids AS text[])) AND s.id = moves.id
+        AND {" AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)}
         RETURNING s.id
     )
-    SELECT (SELECT count(*) FROM moved), {DELIVERIES_MADE}
+    SELECT {guard("(SELECT count(*) FROM moved) = cardinality(CAST(:ids AS text[]))")},
+        {DELIVERIES_MADE}
 """)  # noqa: S608 - only our own column names are put in
 
 
@@ -63,31 +80,43 @@ async def write(
     deduplication key, and notify the workers that have work by that; return how many deliveries
     that made.
 
-    The caller holds the subjects' locks, so a guard that fails is a fault of ours, not a race:
-    RuntimeError, and nothing is written.
+    GuardFailed, and nothing is written, if a subject is not any more as it was read, or another has
+    the provider's task. Whoever holds the subjects' locks is safe from the first.
     """
-    if not (transitions or callbacks):
+    moves = [transition for transition in transitions if transition.ignored is None]
+    if not (moves or callbacks):
         return 0
+    # In the order of their ids, so that two batches that share subjects cannot wait for each other.
+    moves.sort(key=lambda move: move.before.id)
     values = {
-        "transitions": encode_rows([_row(transition) for transition in transitions]),
-        "moved": [transition.before.id for transition in transitions],
+        "moves": encode_rows([_row(move) for move in moves]),
+        "ids": [move.before.id for move in moves],
     }
     values |= inbox.store_parameters(callbacks) | event_values(
-        [event for transition in transitions for event in transition.events],
-        {
-            work
-            for transition in transitions
-            for work in work_after(transition.before.state, transition.after.state)
-        },
+        [event for move in moves for event in move.events],
+        {work for move in moves for work in work_after(move.before.state, move.after.state)},
     )
-    moved, deliveries = await tx.first(_WRITE, values)
-    if moved != len(transitions):
-        msg = f"{len(transitions) - moved} of {len(transitions)} subjects changed under their lock"
-        raise RuntimeError(msg)
+    with guarded():
+        _, deliveries = await tx.first(_WRITE, values)
     return int(deliveries)
 
 
-def _row(transition: Transition) -> dict[str, Any]:
-    before, after = transition.before, transition.after
-    guard = {"id": before.id, "from_state": before.state, "from_version": before.version}
-    return guard | {name: getattr(after, name) for name in MUTABLE_COLUMNS}
+def _row(move: Transition) -> _Row:
+    before, after = move.before, move.after
+    return _Row(
+        id=before.id,
+        from_state=before.state,
+        from_version=before.version,
+        from_attempts=before.attempts,
+        from_lease_token=before.lease_token,
+        state=after.state,
+        version=after.version,
+        provider_task_id=after.provider_task_id,
+        provider_updated_at=after.provider_updated_at,
+        result=after.result,
+        error=after.error,
+        available_at=after.available_at,
+        next_poll_at=after.next_poll_at,
+        updated_at=after.updated_at,
+        finished_at=after.finished_at,
+    )
