@@ -130,9 +130,9 @@ def is_envelope(answer: httpx.Response, code: str) -> None:
 
 def test_every_route_is_in_the_table() -> None:
     walked = {
-        (method, route.path_format)
+        (method, route.path.replace(":path", ""))
         for route in ROUTES
-        for method in (route.methods or set()) - {"HEAD"}
+        for method in route.methods or ()
     }
     assert walked == set(NEEDS)
 

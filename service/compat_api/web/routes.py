@@ -11,8 +11,6 @@ from urllib.parse import unquote
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
 
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
@@ -29,6 +27,7 @@ from service.kit.errors import CallsheetError, NotFound
 from service.kit.http.headers import single_header
 from service.kit.http.requests import Query
 from service.kit.http.responses import JSON, error_response
+from service.kit.http.routing import route
 from service.kit.validation import ValidationContext, quotable
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_records import task_record
@@ -143,24 +142,25 @@ async def list_tasks(request: Request) -> list[dict[str, Any]]:
     return [task_record(subject) | fields.get(subject.account_id, {}) for subject in subjects]
 
 
-class NotFoundApp:
-    """Answers every request under /v1/general/ that no route takes. It is an ASGI application
-    because only the route of one takes every method."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        known_path = any(route.matches(scope)[0] is Match.PARTIAL for route in TASK_ROUTES)
-        code = UNKNOWN_METHOD if known_path else UNKNOWN_PATH
-        message = f"{request.method} {quotable(request.url.path)}"
-        body = envelopes.error_envelope(resources(request).new_id("req"), code, message)
-        await _response(code, body)(scope, receive, send)
+async def unknown_path(request: Request) -> Response:
+    return _unknown(request, UNKNOWN_PATH)
 
 
-TASK_ROUTES = [
-    Route(PATH, create, methods=["POST"]),
-    Route(PATH + "/", create, methods=["POST"]),
-    Route(PATH, list_tasks, methods=["GET"]),
-    Route(PATH + "/", list_tasks, methods=["GET"]),
-    Route(PATH + "/{task_id:path}", read, methods=["GET"]),
+async def unknown_method(request: Request) -> Response:
+    return _unknown(request, UNKNOWN_METHOD)
+
+
+def _unknown(request: Request, code: int) -> Response:
+    message = f"{request.method} {quotable(request.url.path)}"
+    return _response(
+        code, envelopes.error_envelope(resources(request).new_id("req"), code, message)
+    )
+
+
+ROUTES = [
+    *(route(PATH + slash, create, "POST") for slash in ("", "/")),
+    *(route(PATH + slash, list_tasks, "GET") for slash in ("", "/")),
+    route(PATH + "/{task_id:path}", read, "GET"),
+    *(route(PATH + end, unknown_method) for end in ("", "/", "/{task_id:path}")),
+    route("/v1/general/{rest:path}", unknown_path),
 ]
-ROUTES = [*TASK_ROUTES, Route("/v1/general/{rest:path}", NotFoundApp())]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import FeedReader
@@ -33,7 +33,6 @@ LIFETIME = 3600.0  # seconds at most, and half of it at least: keys are revoked,
 RETRY = 2000, 5000  # milliseconds until a client reconnects: not all at the same moment
 MIN_PIECE = 16_384  # bytes at least of what is sent together, if there is as much
 KEEP_ALIVE = b":\n\n"  # a comment
-SCOPE_KEY = "callsheet.stream"  # where an ASGI scope has the stream that is to be run
 
 
 def encode(
@@ -67,7 +66,7 @@ class Feed:
 
 
 class SSEStream(FeedReader):
-    """One client's stream. A handler joins it to the hub and returns it; SSEMiddleware runs it."""
+    """One client's stream. A handler joins it to the hub and returns it as its response."""
 
     __slots__ = (
         "_connection",
@@ -96,10 +95,7 @@ class SSEStream(FeedReader):
         self._sending: asyncio.Task[None] | None = None  # None: it is idle
         self._keep_alive_due = self._ended = False
 
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        scope[SCOPE_KEY] = self
-
-    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, from the head of the response until either side ends it."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
@@ -178,17 +174,3 @@ class SSEStream(FeedReader):
                 await self._send({"type": "http.response.body", "body": body, "more_body": more})
             except (OSError, RuntimeError):  # uvloop raises it where a client has just left
                 self._ended, self._send = True, None
-
-
-class SSEMiddleware:
-    """Runs the stream that a handler returned, once the handler and the router have ended: else
-    each stream would hold the frames of all of them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-        stream: SSEStream | None = scope.pop(SCOPE_KEY, None)
-        if stream is not None:
-            await stream.run(scope, receive, send)
