@@ -11,6 +11,7 @@ from service.kit.leases import Lease
 from service.operations.steps import prune
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
+from service.subjects.store import subjects
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import executed_statements, query_plan, table_scans
@@ -114,6 +115,32 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
         await one_life(api, provider, subscriber)
     wrong = await unbounded(api.resources, FILLED, statements)
     assert not wrong, "\n".join(wrong)
+
+
+async def test_an_external_id_is_sought_directly_even_if_planned_when_all_was_empty(
+    api: Api,
+) -> None:
+    """By the account alone, as other indexes have it, all its subjects would be read."""
+    with executed_statements() as statements:
+        made = await api.create(external_task_id="a-name")
+        async with api.resources.database.autocommit() as connection:
+            subject = await subjects.get(connection, made["id"])
+            assert subject
+            name = (subject.account_id, "a-name")
+            assert await subjects.by_external_id(connection, [name]) == {name: subject}
+    connection = await asyncpg.connect(api.resources.settings.database_url)
+    try:
+        await connection.execute(EMPTIED)
+        scans = [
+            scan["Index Name"]
+            for statement in statements
+            if "external_task_id >=" in statement
+            for scan in table_scans(await query_plan(connection, statement))
+            if scan.get("Relation Name") == "subjects"
+        ]
+    finally:
+        await connection.close()
+    assert scans == ["uq_subjects_account_id_external_task_id"] * 2
 
 
 def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallback:

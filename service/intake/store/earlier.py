@@ -35,25 +35,24 @@ _COLUMNS = {
     "external_task_id": "text",
     "origin": "text",
 }
-# Each subquery's order is that of the one index that leads there directly.
+# For why a subject is sought in this way see subjects/store/subjects.py.
 _FIND = text(f"""
     SELECT k.fingerprint, k.subject_id, k.created_at,
-        (
-            SELECT s.id FROM subjects s
-            WHERE s.account_id = names.account_id AND s.external_task_id = names.external_task_id
-            ORDER BY s.account_id, s.external_task_id LIMIT 1
-        ),
-        (
-            SELECT c.id FROM subscribers c
-            WHERE c.account_id = names.account_id AND c.url = names.origin AND c.type = 'callback'
-            ORDER BY c.account_id, c.url LIMIT 1
+        CASE s.external_task_id WHEN names.external_task_id THEN s.id END, (
+            SELECT id FROM subscribers
+            WHERE account_id = names.account_id AND url = names.origin AND type = 'callback'
         )
     FROM {from_rows("names", _COLUMNS)}
     LEFT JOIN LATERAL (
         SELECT fingerprint, subject_id, created_at FROM idempotency_keys
         WHERE account_id = names.account_id AND key = names.key
-        ORDER BY account_id, key LIMIT 1
+        LIMIT 1
     ) k ON true
+    LEFT JOIN LATERAL (
+        SELECT id, external_task_id FROM subjects
+        WHERE account_id = names.account_id AND external_task_id >= names.external_task_id
+        ORDER BY external_task_id LIMIT 1
+    ) s ON true
     ORDER BY names.place
 """)  # noqa: S608 - only our own column names are put in
 

@@ -22,11 +22,19 @@ _LOCK = _BY_ID.with_for_update()
 _BY_IDS = text(f"""
     SELECT {COLUMN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - only our own column names are put in
+# It is read from its place in the order of all external ids of the account, which only the index
+# that leads there directly has. For equality alone another index of the account's looks as good
+# while the table is small, and then all that the account has would be read.
 _BY_EXTERNAL_ID = text(f"""
     SELECT {", ".join(f"s.{column.name}" for column in COLUMNS)}
     FROM unnest(CAST(:accounts AS text[]), CAST(:external_ids AS text[]))
         AS given (account_id, external_id)
-    JOIN subjects s ON s.account_id = given.account_id AND s.external_task_id = given.external_id
+    CROSS JOIN LATERAL (
+        SELECT * FROM subjects
+        WHERE account_id = given.account_id AND external_task_id >= given.external_id
+        ORDER BY external_task_id LIMIT 1
+    ) s
+    WHERE s.external_task_id = given.external_id
 """)  # noqa: S608 - likewise
 _ID_BY_PROVIDER_TASK = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
 # The order of the ids keeps two batches that share subjects from waiting for each other.
