@@ -19,7 +19,10 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "intake": (intake, "taking requests in and reading them; a minute"),
     "bodies": (bodies, "memory of web under fifty large requests at once; a minute and a half"),
     "deliveries": (deliveries, "deliveries of one worker; a minute and a half"),
-    "fairness": (fairness, "what one that hangs costs fifty others; a minute and a quarter"),
+    "fairness": (
+        fairness,
+        "what one that hangs costs fifty others; two minutes, or five if it is hard to tell",
+    ),
     "ingest": (ingest, "callback ingest; a minute and a half"),
     "history": (
         with_history,
@@ -28,7 +31,7 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "streams": (streams, "5,000 open event streams in one process; half a minute"),
     "ten-million": (
         ten_million,
-        "a callback, a delivery, a feed page with 10,000,000 events; ten minutes, 45 GB of disk",
+        "a callback, a delivery, a feed page with 10,000,000 events; ten minutes, 20 GB of disk",
     ),
 }
 LONG = ["ten-million"]  # run by name alone

@@ -76,8 +76,8 @@ def _print(delays: Delays) -> None:
     low, high = of_median(ratios) or (min(ratios), max(ratios))
     print(
         f"p99, times as long: {aims.judged(median(ratios), aims.FAIRNESS)}\n"
-        f"  the median of {len(ratios)} pairs is surely between {low:.2f} and {high:.2f}"
-        + ("" if _is_told(ratios) else ", which is too wide to tell: the machine is too busy")
+        f"  the median of {len(ratios)} pairs; with 95 % confidence {low:.2f} to {high:.2f}"
+        + ("" if _is_told(ratios) else ": too wide to tell, this machine is too busy")
     )
 
 

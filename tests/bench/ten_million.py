@@ -23,7 +23,7 @@ from tests.bench.rounds import CPU_HEAD, ROUNDS, Measured, cpu_column, in_turn, 
 from tests.bench.servers import listener, second, serving, target
 
 SUBJECTS = 3_333_334  # finished, with three events each
-ROOM = 45_000_000_000  # bytes of disk: what it takes, and half as much again
+ROOM = 30_000_000_000  # bytes of disk: what it takes, and half as much again
 READER = OTHER_ACCOUNTS[0]  # whose events are delivered, and whose feed is read
 PAGES = 200  # of a feed, from all over it
 PAGE = 50  # events
