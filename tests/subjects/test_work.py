@@ -2,12 +2,18 @@
 
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
 from service.subjects.domain.work import Work, decode_work, encode_work
+from service.subjects.steps.transition import transition
 from service.subjects.store import events, work
 from service.subjects.store.events import NewEvent
+from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.database import fetch
+from tests.support.media_host import media_host
 from tests.support.subjects import make_subject
+from tests.support.webhook_receiver import WebhookReceiver
 from tests.support.work import work_notifications
 
 
@@ -62,3 +68,21 @@ async def test_events_notify_of_their_due_deliveries_and_of_the_work_that_is_nam
         await fetch(resources, "DELETE FROM deliveries")
         await append(6, Work.SUBMIT)
         assert await committed() == ["submit,deliver"]
+
+
+async def test_each_step_notifies_of_the_next(api: Api, subscriber: WebhookReceiver) -> None:
+    async with media_host() as media, work_notifications(api.resources) as committed:
+        await api.create(**media.images("front", "side"))
+        assert await committed() == ["check_media"]
+        await api.work(Work.CHECK_MEDIA)
+        assert await committed() == ["submit"]
+        await api.subscribe(subscriber.url)
+        subject_id = (await api.create())["id"]
+        assert await committed() == ["submit,deliver"]
+        await submit.claim(api.resources, 2)
+        await transition(api.resources, subject_id, StatusUpdate(Signal.LOST))
+        assert await committed() == ["reconcile"]
+        await transition(
+            api.resources, subject_id, StatusUpdate(Signal.FAILED, error={"code": "x"})
+        )
+        assert await committed() == ["submit"], "its delivery waits behind the first"
