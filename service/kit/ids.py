@@ -8,6 +8,8 @@ from datetime import datetime
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's Base32: no i, l, o, u
 RANDOM_BYTES = 10
 ID_LENGTH = 26  # characters after the prefix: 130 bits hold 128
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # of characters: 10 bits each
+_SHIFTS = range((ID_LENGTH - 2) * 5, -1, -10)
 
 
 def new_id(prefix: str, now: datetime, random_bytes: bytes) -> str:
@@ -22,5 +24,5 @@ def first_id(prefix: str, at: float) -> str:
 
 def _encode(prefix: str, at: float, random_bits: int) -> str:
     value = (int(at * 1000) << 80) | random_bits
-    digits = [ALPHABET[(value >> shift) & 31] for shift in range((ID_LENGTH - 1) * 5, -1, -5)]
+    digits = [_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS]
     return f"{prefix}_{''.join(digits)}"

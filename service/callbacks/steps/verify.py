@@ -76,12 +76,16 @@ def _message_id(
 ) -> str | None:
     """The message id of a genuine callback, if its scheme has ids. A shared secret that was stored
     may be hashed with SECRET_KEY or with any previous one."""
-    check = partial(verify_signature, scheme, keys, raw.headers, raw.body, raw.received_at)
-    *hash_keys, last = secrets.hash_keys if raw.secrets_hashed else (None,)
+    check = partial(
+        verify_signature, scheme, keys, raw.headers, raw.body, raw.received_at, task_id=task_id
+    )
+    if not raw.secrets_hashed:
+        return check()
+    *hash_keys, last = secrets.hash_keys
     for hash_key in hash_keys:
         with suppress(SignatureError):
-            return check(task_id=task_id, hash_key=hash_key)
-    return check(task_id=task_id, hash_key=last)
+            return check(hash_key=hash_key)
+    return check(hash_key=last)
 
 
 def _address_verification(subject_id: str | None) -> Verification:

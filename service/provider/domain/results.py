@@ -5,20 +5,22 @@ read fits any store.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from service.kit.network.url_policy import MAX_URL
 from service.kit.text import clean_text
-from service.kit.timestamps import format_rfc3339, from_milliseconds
+from service.kit.timestamps import EPOCH, format_rfc3339
 from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VIDEO_LIST
 
 MAX_TAGS = 100
 MAX_MEDIA_ENTRIES = 10  # of a list; a request has three at most
 ID_PATTERN = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 URL_PATTERN = re.compile(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", re.IGNORECASE)
+MIN_URL = len("https://")
+URL_BEGINNINGS = ("http://", "https://")
 ELEMENT_TYPES = MappingProxyType(  # rule P34
     {"video_character_elements": VIDEO, "multi_image_elements": IMAGE}
 )
@@ -42,59 +44,62 @@ def read_deduction(data: Mapping[str, object]) -> str | None:
 
 def as_mapping(value: object) -> Mapping[str, object]:
     """The value if it is a JSON object; else an empty one."""
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else _EMPTY
 
 
-def _objects_in(value: object) -> Iterator[Mapping[str, object]]:
+_EMPTY: Mapping[str, object] = MappingProxyType({})
+
+
+def _objects_in(value: object) -> list[Mapping[str, object]]:
     """The JSON objects in an array, whatever else is in it; none if the value is no array."""
-    entries = value if isinstance(value, list) else []
-    return (entry for entry in entries if isinstance(entry, dict))
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def read_result(data: Mapping[str, object]) -> dict[str, Any] | None:
-    """Read the subject from a task record, with the task's times (RFC 3339) and its cost; None if
-    there is no subject with an id."""
-    elements = _objects_in(as_mapping(data.get("task_result")).get("elements"))
-    outputs = _objects_in(data.get("outputs"))
-    current = (_from_current(output) for output in outputs if output.get("type") == "element")
-    subjects = (*map(_from_legacy, elements), *current)
-    subject = next((subject for subject in subjects if subject["element_id"]), None)
+def read_result(
+    data: Mapping[str, object],
+    created_at: datetime | None,
+    updated_at: datetime | None,
+    deduction: str | None,
+) -> dict[str, Any] | None:
+    """Read the subject from a task record, with the task's times (RFC 3339) and its cost, as they
+    were read; None if there is no subject with an id."""
+    subject = _first_subject(data)
     if subject is None:
         return None
-    task = {
-        "final_unit_deduction": read_deduction(data),
-        "provider_created_at": _read_time(data, "created_at", "create_time"),
-        "provider_updated_at": _read_time(data, "updated_at", "update_time"),
-    }
-    return {name: value for name, value in (subject | task).items() if value}
+    subject["final_unit_deduction"] = deduction
+    subject["provider_created_at"] = _shown(created_at)
+    subject["provider_updated_at"] = _shown(updated_at)
+    return {name: value for name, value in subject.items() if value}
 
 
-def _read_time(data: Mapping[str, object], legacy: str, current: str) -> str | None:
-    """The first of these members that is a time in Unix milliseconds (rule P7), and not 0."""
-    times = (from_milliseconds(data.get(name) or None) for name in (legacy, current))
-    return format_rfc3339(next((time for time in times if time), None))
+def _shown(time: datetime | None) -> str | None:
+    """The time in RFC 3339; None for none, and for 0, which says nothing (rule P7)."""
+    return None if time is None or time == EPOCH else format_rfc3339(time)
+
+
+def _first_subject(data: Mapping[str, object]) -> dict[str, Any] | None:
+    for element in _objects_in(as_mapping(data.get("task_result")).get("elements")):
+        if element_id := read_id(element.get("element_id")):
+            return {"element_id": element_id, **_from_legacy(element)}
+    for output in _objects_in(data.get("outputs")):
+        if output.get("type") == "element" and (element_id := read_id(output.get("id"))):
+            return {"element_id": element_id, **_from_current(output)}
+    return None
 
 
 def _from_legacy(element: Mapping[str, object]) -> dict[str, Any]:
-    voice = as_mapping(element.get("element_voice_info"))
-    return {
-        "element_id": read_id(element.get("element_id")),
-        "element_name": clean_text(element.get("element_name")),
-        "element_description": clean_text(element.get("element_description")),
-        "reference_type": clean_text(element.get("reference_type")),
-        "voice": _read_voice(voice, "voice_id", "voice_name", "trial_url"),
-        "tags": _read_tags(element.get("tag_list")),
-        "owned_by": clean_text(element.get("owned_by")),
-        IMAGE_LIST: read_image_list(element.get(IMAGE_LIST)),
-        VIDEO_LIST: read_video_list(element.get(VIDEO_LIST)),
-    }
+    found = {name: read(element[name]) for name, read in _LEGACY.items() if name in element}
+    if voice := as_mapping(element.get("element_voice_info")):
+        found["voice"] = _read_voice(voice, "voice_id", "voice_name", "trial_url")
+    if tags := element.get("tag_list"):
+        found["tags"] = _read_tags(tags)
+    return found
 
 
 def _from_current(element: Mapping[str, object]) -> dict[str, Any]:
     materials = (*_objects_in(element.get("materials")), *_objects_in(element.get("references")))
     voice = next((material for material in materials if material.get("type") == "voice"), {})
     return {
-        "element_id": read_id(element.get("id")),
         "element_name": clean_text(element.get("name")),
         "element_description": clean_text(element.get("description")),
         "reference_type": ELEMENT_TYPES.get(clean_text(element.get("element_type"))),
@@ -137,14 +142,19 @@ def read_video_list(value: object) -> dict[str, Any]:
 
 
 def _url_entries(value: object, name: str) -> list[dict[str, str]]:
-    found = (_read_url(entry.get(name)) for entry in islice(_objects_in(value), MAX_MEDIA_ENTRIES))
+    found = [_read_url(entry.get(name)) for entry in _objects_in(value)[:MAX_MEDIA_ENTRIES]]
     return [{name: url} for url in found if url]
 
 
 def _read_url(value: object) -> str | None:
     """The text if it is a URL: Base64 may stand there too."""
-    whole = isinstance(value, str) and len(value) <= MAX_URL and URL_PATTERN.fullmatch(value)
-    return str(value) if whole else None
+    if not isinstance(value, str) or len(value) > MAX_URL:
+        return None
+    if value.isascii():  # without the pattern, which takes its time for each character
+        begins = value[:8].lower().startswith(URL_BEGINNINGS)
+        whole = begins and len(value) > MIN_URL and " " not in value and value.isprintable()
+        return value if whole else None
+    return value if URL_PATTERN.fullmatch(value) else None
 
 
 def _read_voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> dict[str, str]:
@@ -158,12 +168,25 @@ def _read_voice(voice: Mapping[str, object], id_: str, name: str, url: str) -> d
 
 
 def _read_tags(value: object) -> list[dict[str, str]]:
-    tags = (
+    tags = [
         {
             "id": read_id(tag.get("id")) or "",
             "name": clean_text(tag.get("name")),
             "description": clean_text(tag.get("description")),
         }
         for tag in _objects_in(value)
-    )
-    return list(islice((tag for tag in tags if tag["id"]), MAX_TAGS))
+    ]
+    return [tag for tag in tags if tag["id"]][:MAX_TAGS]
+
+
+# What the legacy shape has under the names that a result has it under.
+_LEGACY: Mapping[str, Callable[[object], Any]] = MappingProxyType(
+    {
+        "element_name": clean_text,
+        "element_description": clean_text,
+        "reference_type": clean_text,
+        "owned_by": clean_text,
+        IMAGE_LIST: read_image_list,
+        VIDEO_LIST: read_video_list,
+    }
+)

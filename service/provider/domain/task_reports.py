@@ -120,14 +120,19 @@ def read_task_record(data: Mapping[str, object]) -> TaskReport:
     status = STATUS_WORDS.get(word)
     task_info = as_mapping(data.get("task_info"))
     external_id = task_info.get("external_task_id") if is_legacy else data.get("external_id")
+    created_at = from_milliseconds(data.get(names.created_at))
+    updated_at = from_milliseconds(data.get(names.updated_at))
+    deduction, result = results.read_deduction(data), None
+    if status is TaskStatus.SUCCEEDED:
+        result = results.read_result(data, created_at, updated_at, deduction)
     return TaskReport(
         provider_task_id=task_id,
         external_task_id=read_id(external_id),
         status=status,
         status_word=clean_text(word),
         message=clean_text(data.get(names.message)),
-        created_at=from_milliseconds(data.get(names.created_at)),
-        updated_at=from_milliseconds(data.get(names.updated_at)),
-        result=results.read_result(data) if status is TaskStatus.SUCCEEDED else None,
-        final_unit_deduction=results.read_deduction(data),
+        created_at=created_at,
+        updated_at=updated_at,
+        result=result,
+        final_unit_deduction=deduction,
     )
