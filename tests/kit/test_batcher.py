@@ -131,3 +131,12 @@ async def test_whoever_stopped_waiting_is_passed_over(item: int, expected: objec
         store.gate.set()
         (result,) = await asyncio.gather(stays, return_exceptions=True)
         assert result == expected or type(result) is expected
+
+
+async def test_who_has_an_answer_may_submit_again_at_once() -> None:
+    """Even before anybody is told that the writer of the first batch has ended."""
+    store = Store()
+    store.gate.set()
+    async with Batcher(store.write, writers=1) as batcher, asyncio.timeout(10):
+        assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
+    assert store.batches == [[1], [2], [3]]

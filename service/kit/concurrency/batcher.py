@@ -6,7 +6,7 @@ There is no timer: whatever waits is written as soon as a writer is free.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar, cast
 
 import structlog
 
@@ -68,9 +68,7 @@ class Batcher(Generic[T, R]):
         self._waiting.append((item, future))
         self._size += size
         if len(self._tasks) < self._writers:
-            task = asyncio.create_task(self._write_until_empty())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(asyncio.create_task(self._write_until_empty()))
         try:
             return await future
         finally:
@@ -78,11 +76,14 @@ class Batcher(Generic[T, R]):
             del item, future  # an error that it raises holds this frame: break the cycle
 
     async def _write_until_empty(self) -> None:
-        while self._waiting:
-            await self._let_arrive()
-            count = min(self._max_batch, len(self._waiting))
-            if count:  # else another writer took them
-                await self._write_batch([self._waiting.popleft() for _ in range(count)])
+        try:
+            while self._waiting:
+                await self._let_arrive()
+                count = min(self._max_batch, len(self._waiting))
+                if count:  # else another writer took them
+                    await self._write_batch([self._waiting.popleft() for _ in range(count)])
+        finally:  # at once, and not by a callback: what comes before that would have no writer
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _let_arrive(self) -> None:
         """Wait for the items that are on their way at this moment. Callers that were answered
