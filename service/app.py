@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
-from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
@@ -23,7 +23,7 @@ from service.kit.http.responses import error_response, problem_response
 from service.kit.http.routing import Match, RouteTable, route
 from service.openapi import routes as openapi
 from service.operations.web import health
-from service.request_batchers import make_batchers
+from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
 from service.subscribers.web import routes as subscribers_routes
@@ -75,16 +75,26 @@ async def _lifespan(app: "Application") -> AsyncIterator[None]:
         yield
 
 
+@dataclass(slots=True)
+class State:
+    """What the handlers of one application share."""
+
+    resources: Resources
+    hub: EventHub  # wakes those who wait for events
+    bodies: LargeBodyReader
+    batchers: Batchers
+
+
 class Application:
-    """The ASGI application over open resources: callbacks, and the routes. `state` is what handlers
-    share; see request_context.py."""
+    """The ASGI application over open resources: callbacks, and the routes."""
 
     def __init__(self, resources: Resources) -> None:
-        self.state = State()
-        self.state.resources = resources
-        self.state.hub = EventHub(resources)
-        self.state.bodies = LargeBodyReader()
-        self.state.batchers = make_batchers(lambda: self.state.resources)
+        self.state = State(
+            resources,
+            EventHub(resources),
+            LargeBodyReader(),
+            make_batchers(lambda: self.state.resources),
+        )
         self._lifespan = Router(lifespan=_lifespan)
         self._http = CallbackEndpoint(self._answer)
 

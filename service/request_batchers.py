@@ -17,6 +17,9 @@ from service.status.steps import read
 from service.subjects.domain.subject import Subject
 
 LOOKUP_WRITERS = 2  # batches at a time: the pool for API keys has as many connections
+# Subjects of one look-up. There is one at a time: two would share what arrives, and cost as much
+# each. While Postgres reads, the answers of the look-up before are made.
+MAX_SUBJECTS = 64
 MAX_UNTRUSTED = 500  # untrusted callbacks that may wait to be stored
 
 T = TypeVar("T")
@@ -59,7 +62,7 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         ),
         creates=make_batcher(resources),
         callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKUP_WRITERS),
-        subjects=Batcher(over(read.get_subjects), writers=LOOKUP_WRITERS),
+        subjects=Batcher(over(read.get_subjects), writers=1, max_batch=MAX_SUBJECTS),
         queue_positions=Batcher(over(read.queue_positions), writers=LOOKUP_WRITERS),
     )
 

@@ -20,7 +20,9 @@ def format_rfc3339(moment: datetime | None) -> str | None:
     """The time in UTC with milliseconds: 2026-01-02T03:04:05.678Z. None for None."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime | None:

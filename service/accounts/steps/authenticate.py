@@ -150,8 +150,7 @@ async def authenticate(
     caller = _remembered(resources, credential) or await batcher.submit(credential)
     if isinstance(caller, CallsheetError):
         raise caller
-    sufficient = {scope, KeyScope.OPERATOR} if allow_operator else {scope}
-    if caller.scopes.isdisjoint(sufficient):
+    if scope not in caller.scopes and not (allow_operator and caller.is_operator):
         raise Forbidden(f"This key lacks the scope {scope}.")
     return caller
 

@@ -22,10 +22,10 @@ def combined_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def single_header(headers: Headers, name: str) -> str | None:
     """The value of a header that is not a list, None without it; Malformed if two lines of it
     differ: which of them was meant is not guessed."""
-    values = set(headers.getlist(name))
-    if len(values) > 1:
+    values = headers.getlist(name)
+    if len(values) > 1 and len(set(values)) > 1:
         raise Malformed(f"The header {name} was sent twice, with different values.")
-    return next(iter(values), None)
+    return values[0] if values else None
 
 
 # RFC 3986, section 3.2.2, with the port of RFC 9110, section 7.2. It may be empty: RFC 9112, 3.2.

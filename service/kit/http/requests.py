@@ -37,6 +37,12 @@ def path_parameter(request: Request, name: str) -> str:
     return value
 
 
+def refuse_query(request: Request) -> None:
+    """Raise Invalid if the request has query parameters: this call knows none."""
+    if request.scope["query_string"]:
+        Query(request).finish()
+
+
 class Query:
     """A request's query parameters, read one by one; errors are collected until `finish`."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -27,15 +28,33 @@ STATUS: Mapping[type[CallsheetError], int] = {
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class BytesResponse(Response):
+    """A response whose body and headers are ready to be sent: the framework's own works out for
+    each what is the same for all."""
+
+    def __init__(
+        self, body: bytes, status: int, media_type: str, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            *((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
+            (b"content-type", media_type.encode()),
+            (b"content-length", b"%d" % len(body)),
+        ]
 
 
 def json_response(
     value: Any,  # noqa: ANN401
     status: int = 200,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Response:
     """A response whose body is the value as JSON."""
-    return Response(orjson.dumps(value), status, headers, JSON)
+    return BytesResponse(orjson.dumps(value), status, JSON, headers)
 
 
 def page(items: Sequence[Any], next_cursor: str | None) -> Response:
@@ -46,8 +65,8 @@ def page(items: Sequence[Any], next_cursor: str | None) -> Response:
 def raw_page(items: Sequence[bytes], next_cursor: str) -> Response:
     """A page of items that are JSON already."""
     cursor = orjson.dumps(next_cursor)
-    return Response(
-        b'{"data":[' + b",".join(items) + b'],"next_cursor":' + cursor + b"}", 200, None, JSON
+    return BytesResponse(
+        b'{"data":[' + b",".join(items) + b'],"next_cursor":' + cursor + b"}", 200, JSON
     )
 
 
@@ -62,7 +81,7 @@ def problem_response(
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     body = _problem_body(status, code, title) | dict(extra or {})
-    return Response(orjson.dumps(body), status, headers, PROBLEM)
+    return BytesResponse(orjson.dumps(body), status, PROBLEM, headers)
 
 
 def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -24,8 +24,7 @@ class Route:
     methods: frozenset[str] | None  # None: every method that no other route of the path has
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The routes of a path, by method, and what stands in it for parameters."""
 
     handlers: Mapping[str | None, Handler]  # None: of every other method

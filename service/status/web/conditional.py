@@ -64,10 +64,16 @@ class IfNoneMatch:
         return self if self.every or self.tags else IfNoneMatch(frozenset({_opaque_tag(subject)}))
 
 
+NO_TAGS: Final = IfNoneMatch(frozenset())
+
+
 def parse_if_none_match(headers: Headers) -> IfNoneMatch:
     """The If-None-Match header of a request. A member that is not an entity tag is ignored; what a
     web server adds to a tag when it compresses a response is taken off."""
-    members = list(_members(_TAGS_MEMBER, headers.getlist("if-none-match")))
+    lines = headers.getlist("if-none-match")
+    if not lines:
+        return NO_TAGS
+    members = list(_members(_TAGS_MEMBER, lines))
     tags = frozenset(match[1] for match in map(_TAG.fullmatch, members) if match)
     return IfNoneMatch(tags, every=members == ["*"])
 

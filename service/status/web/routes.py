@@ -16,7 +16,7 @@ from service.accounts.web.authorize import account_filter, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.cursors import decode_cursor, encode_cursor
-from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
+from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter, refuse_query
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
 from service.status.steps import cancel as cancel_steps
@@ -45,7 +45,7 @@ async def read(request: Request) -> Response:
     """Answer at once; with Prefer: wait, once the subject's ETag is none of those in If-None-Match,
     or (without that header) once it has changed."""
     caller = await authorize(request, KeyScope.SUBJECTS_READ)
-    Query(request).finish()
+    refuse_query(request)
     read_again = partial(_read, request, caller.account_id, path_parameter(request, "subject_id"))
     subject, if_none_match = await read_again(), parse_if_none_match(request.headers)
     seconds = preferred_wait(request.headers)
