@@ -260,7 +260,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", ID, primary_key=True),
-        sa.Column("subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE")),
+        sa.Column("subject_id", ID),
         sa.Column("about_subscriber_id", ID),
         sa.Column("account_id", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
@@ -382,10 +382,8 @@ def upgrade() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", ID, primary_key=True),
-        sa.Column("event_id", ID, sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
-        sa.Column(
-            "subscriber_id", ID, sa.ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False
-        ),
+        sa.Column("event_id", ID, nullable=False),
+        sa.Column("subscriber_id", ID, nullable=False),
         sa.Column("ordering_key", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("url", sa.Text()),

@@ -56,8 +56,10 @@ deliveries = Table(
     "deliveries",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("event_id", Id, ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
-    Column("subscriber_id", Id, ForeignKey("subscribers.id", ondelete="CASCADE"), nullable=False),
+    # No foreign keys: the statement that writes a delivery writes its event, and has its subscriber
+    # locked; a subscriber is deleted once none of its deliveries are left.
+    Column("event_id", Id, nullable=False),
+    Column("subscriber_id", Id, nullable=False),
     # Deliveries with the same key are sent in order: the subject's id; else the event's own id.
     Column("ordering_key", Id, nullable=False),
     Column("sequence", Integer, nullable=False),

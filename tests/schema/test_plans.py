@@ -185,4 +185,4 @@ async def test_a_batch_takes_as_many_statements_as_one_callback(
             results = await ingest.ingest(api.resources, callbacks)
         assert {result.verdict for result in results} == {"applied"}
         counts.append(len(statements))
-    assert counts[1:] == [3, 3, 3]
+    assert counts[1:] == [2, 2, 2]

@@ -1,5 +1,6 @@
 """Postgres behind the service: rows, lock waits, executed statements and their query plans."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -51,7 +52,9 @@ def executed_statements() -> Iterator[list[str]]:
         self: Connection, clause: ClauseElement, values: Mapping[str, Any] = MappingProxyType({})
     ) -> Sequence[Any]:
         with self._driver.query_logger(lambda record: statements.append(record.query)):
-            return await execute(self, clause, values)
+            rows = await execute(self, clause, values)
+        await asyncio.sleep(0)  # the driver tells of it in the loop's next pass
+        return rows
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Connection, "execute", logged_execute)
