@@ -390,6 +390,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("due_at", TIME),
         sa.Column("lease_token", ID),
+        sa.Column("followers", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("replayed_at", TIME),
         sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
@@ -420,7 +421,7 @@ def upgrade() -> None:
         ["subscriber_id", "ordering_key", "sequence"],
         postgresql_where=sa.text("state = 'pending'"),
     )
-    op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at", "id"])
+    op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at"])
     op.create_table(
         "attempts",
         sa.Column(

@@ -68,6 +68,9 @@ deliveries = Table(
     # Null while pending: it waits for a delivery of an earlier event of the same subject.
     Column("due_at", Time),
     Column("lease_token", Id),
+    # How many deliveries were made to wait behind it. It is raised by whoever makes one, so that a
+    # record that ends this one knows of them: see delivery/store/record.py.
+    Column("followers", Integer, nullable=False, server_default="0"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     # When it was last replayed, and its attempts by then; its schedule began anew.
     Column("replayed_at", Time),
@@ -87,7 +90,7 @@ deliveries = Table(
     Index(
         "ix_deliveries_leased", "subscriber_id", postgresql_where=text("lease_token IS NOT NULL")
     ),
-    Index("ix_deliveries_subscriber", "subscriber_id", "created_at", "id"),
+    Index("ix_deliveries_subscriber", "subscriber_id", "created_at"),
     Index(
         "ix_deliveries_order",
         "subscriber_id",

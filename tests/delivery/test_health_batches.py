@@ -79,6 +79,7 @@ async def claim_new_deliveries(
             url=None,
             attempts=0,
             attempts_at_replay=0,
+            followers=0,
             subscriber_version=1,
             at_limit=False,
             lease=Lease("lse_1", row["id"], resources.clock()),

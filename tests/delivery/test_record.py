@@ -26,6 +26,7 @@ def due() -> DueDelivery:
         url=None,
         attempts=0,
         attempts_at_replay=0,
+        followers=0,
         subscriber_version=1,
         at_limit=False,
         lease=Lease("lse_1", "dlv_1", NOW),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from asyncpg import UndefinedColumnError
+from sqlalchemy import text
 from structlog.typing import EventDict
 
-from service.delivery.store.record import lock_subjects
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.settings import Settings
 from service.subjects.domain.lifecycle import Signal
@@ -68,10 +68,11 @@ async def test_a_subject_with_media_by_url_is_sent_with_those_urls(api: Api) -> 
         assert media.request_counts == {"front": 2, "side": 2}, "by us, and then by the provider"
 
 
-async def test_a_subject_is_claimed_also_while_its_delivery_is_recorded(api: Api) -> None:
+async def test_a_subject_is_claimed_also_while_a_row_is_written_of_it(api: Api) -> None:
     subject = await api.create()
+    held = text("SELECT 1 FROM subjects WHERE id = :id FOR KEY SHARE")  # as a foreign key has it
     async with api.resources.database.transaction() as tx:
-        await lock_subjects(tx, [subject["id"]])
+        await tx.execute(held, {"id": subject["id"]})
         (claimed,) = await submit.claim(api.resources, 1)
     assert claimed.subject.id == subject["id"]
 

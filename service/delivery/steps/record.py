@@ -22,9 +22,10 @@ from service.delivery.domain.subscriber_health import (
 from service.delivery.domain.throughput import ThroughputTracker
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.delivery.steps import health_events
+from service.delivery.store import record as record_store
 from service.delivery.store import subscriber_health as health_store
 from service.delivery.store.claim import DueDelivery
-from service.delivery.store.record import AttemptRecord, record_attempts
+from service.delivery.store.record import AttemptRecord
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.errors import Unavailable
@@ -44,6 +45,7 @@ RETRY_INTERVAL = 0.2  # seconds between tries to record while Postgres is away
 
 # By subscriber id: the deliveries that were attempted, with what each says of its health.
 Results = dict[str, list[tuple[DueDelivery, AttemptResult]]]
+Changes = list[tuple[SubscriberHealth, SubscriberHealth]]  # health before and after
 
 
 def decide(
@@ -133,25 +135,47 @@ class AttemptRecorder:
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def write(self, attempts: Sequence[AttemptRecord]) -> list[bool]:
-        """Record these attempts in one transaction; for each, whether other deliveries are due by
-        that. One whose lease was over is only logged."""
-        resources = self._resources
-        now = resources.clock()
-        changed: list[tuple[SubscriberHealth, SubscriberHealth]] = []
-        async with resources.database.transaction() as tx:
-            recorded, following, unhealthy = await record_attempts(tx, attempts, now)
-            results = self._results(
-                [attempt for attempt in attempts if attempt.delivery.id in recorded], unhealthy
-            )
-            if results:
-                changed = await self._change_health(tx, results, now)
-            if changed:  # what waited for a subscriber may be due for any worker
-                await work.notify(tx, Work.DELIVER)
+        """Record these attempts; for each, whether other deliveries are due by that. One whose
+        lease was over is only logged.
+
+        Failures are recorded together with the health of their subscribers, so that no claim comes
+        in between. Successes alone, which seldom change any health, take one statement.
+        """
+        now, database = self._resources.clock(), self._resources.database
+        if all(attempt.state is DeliveryState.DELIVERED for attempt in attempts):
+            async with database.autocommit() as tx:
+                recorded, following, results = await self._record(tx, attempts, now)
+            changed = await self._recover(results, now) if results else []
+        else:
+            async with database.transaction() as tx:
+                await record_store.lock_claimed(tx, attempts)
+                recorded, following, results = await self._record(tx, attempts, now)
+                changed = await self._change_health(tx, results, now) if results else []
         for attempt in attempts:
             _log(attempt, fenced=attempt.delivery.id not in recorded)
         for before, after in changed:
-            await health_events.after_health_change(resources, before, after)
+            await health_events.after_health_change(self._resources, before, after)
         return [bool(following)] * len(attempts)
+
+    async def _record(
+        self, tx: Connection, attempts: Sequence[AttemptRecord], now: datetime
+    ) -> tuple[set[str], int, Results]:
+        """The ids of the deliveries that were recorded, how many others are due by that, and the
+        results that change a subscriber's health."""
+        recorded, following, unhealthy = await record_store.record_attempts(tx, attempts, now)
+        ours = [attempt for attempt in attempts if attempt.delivery.id in recorded]
+        return recorded, following, self._results(ours, unhealthy)
+
+    async def _recover(self, results: Results, now: datetime) -> Changes:
+        """Apply successes that are recorded already. What is not written of them now, the next
+        success will tell as well."""
+        try:
+            async with self._resources.database.transaction() as tx:
+                return await self._change_health(tx, results, now)
+        except Unavailable as error:
+            fields = {"subscribers": list(results), "error": repr(error.__cause__)}
+            log.warning("subscriber_health", action="health_events_deferred", **fields)
+            return []
 
     def _results(self, attempts: Sequence[AttemptRecord], unhealthy: set[str]) -> Results:
         """The results that change a subscriber's health. A subscriber that is not among the
@@ -170,9 +194,7 @@ class AttemptRecorder:
             if subscriber_id in unhealthy or not all(result.succeeded for _, result in found)
         }
 
-    async def _change_health(
-        self, tx: Connection, results: Results, now: datetime
-    ) -> list[tuple[SubscriberHealth, SubscriberHealth]]:
+    async def _change_health(self, tx: Connection, results: Results, now: datetime) -> Changes:
         """Apply these results, and write the health that they change; that health before and
         after."""
         random = self._resources.random()
@@ -187,6 +209,7 @@ class AttemptRecorder:
                 changed.append((before, after))
         if changed:
             await health_store.write(tx, [after for _, after in changed])
+            await work.notify(tx, Work.DELIVER)  # what waited for them may be due for any worker
         return changed
 
 

@@ -34,6 +34,7 @@ class DueDelivery:
     url: str | None  # the request's own callback_url; None if it goes to the subscriber's URL
     attempts: int  # recorded until now
     attempts_at_replay: int  # of these, before its last replay: the schedule begins after them
+    followers: int  # that were made to wait behind it, when it was claimed
     subscriber_version: int  # raised with every change of the subscriber
     at_limit: bool  # this claim took as many as its subscriber may have: there may be more
     _: KW_ONLY  # what follows is given by name
@@ -177,7 +178,7 @@ _CLAIM = text("""
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.ordering_key, d.sequence, d.event_id, d.url, d.attempts,
-            d.attempts_at_replay
+            d.attempts_at_replay, d.followers
     ),
     -- 11 what was claimed uses up the rates, and marks who claimed last
     rates_used AS (
@@ -192,7 +193,7 @@ _CLAIM = text("""
     )
     -- 12 what was claimed, with its event, and whether that was all its subscriber had capacity for
     SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body, c.url,
-        c.attempts, c.attempts_at_replay, s.version,
+        c.attempts, c.attempts_at_replay, c.followers, s.version,
         count(*) OVER (PARTITION BY c.subscriber_id)
             >= CAST((SELECT map FROM free_by_subscriber) ->> c.subscriber_id AS float)
     FROM claimed c

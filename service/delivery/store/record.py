@@ -1,5 +1,12 @@
 """Recording attempts under the lease of their claim (store/claim.py); making retries due early, and
-canceling what waits for a disabled subscriber."""
+canceling what waits for a disabled subscriber.
+
+A delivery that waits has no due time: the record that ends the one before it makes it due. Whoever
+makes one wait (subjects/store/events.py, store/replay.py) therefore locks the pending deliveries
+before it, and raises their `followers`; it does not wait for those that have ended by then. A
+record ends a delivery only while its followers are as many as were known before the statement
+began, so that the statement sees them all; else it is tried again.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,38 +47,41 @@ _ATTEMPT_COLUMNS = {
     "latency_ms": "float",
     "error": "text",
     "delivered": "bool",
+    "followers": "int",
 }
-# Recording waits for whoever moves the subject, and they for it: an event that is written meanwhile
-# either sees that the delivery before it has ended, or is seen by what records that.
-_LOCK_SUBJECTS = text("""
-    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR KEY SHARE
+# Deliveries are locked in the order of their ids, by everybody: here, and by _RECORD, which takes
+# them in the order in which they are given.
+_LOCK = text("""
+    SELECT id, lease_token, followers FROM deliveries
+    WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR NO KEY UPDATE
 """)
 _RECORD = text(f"""
     WITH
-    -- 1 the attempts, of which those count whose lease is still the delivery's
-    given AS (
-        SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, bytea="response_bodies")}
-    ),
+    -- 1 the attempts, of which those count whose lease is still the delivery's; an end is written
+    -- only if all its followers are known
     recorded AS (
         UPDATE deliveries d SET
             state = g.state, due_at = g.due_at, lease_token = NULL, attempts = d.attempts + 1,
-            finished_at = CASE WHEN g.state = 'pending' THEN NULL
-                ELSE CAST(:now AS timestamptz) END
-        FROM given g
-        WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id AND d.lease_token = g.token
-        RETURNING d.id, d.subscriber_id, d.ordering_key, d.attempts, d.state
+            finished_at = CASE WHEN g.state <> 'pending' THEN CAST(:now AS timestamptz) END
+        FROM (SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, bytea="response_bodies")}) g
+        WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id
+        AND (d.lease_token = g.token) IS TRUE
+        AND (d.followers = g.followers OR g.state = 'pending')
+        RETURNING d.id, d.subscriber_id, d.ordering_key, d.followers, d.attempts, d.state,
+            g.started_at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
     ),
     -- 2 their entries in the delivery log
     logged AS (
         INSERT INTO attempts (delivery_id, number, started_at, status, latency_ms, error,
             response_body, delivered)
-        SELECT r.id, r.attempts, g.started_at, g.status, g.latency_ms, g.error, g.bytes, g.delivered
-        FROM recorded r JOIN given g ON g.id = r.id
+        SELECT id, attempts, started_at, status, latency_ms, error, bytes, delivered FROM recorded
     ),
-    -- 3 the first that waits behind a delivery which has ended is due now
+    -- 3 the first behind a delivery which has ended is due now. One that was due already, as it was
+    -- replayed meanwhile, is told of those that wait behind it
     following AS (
-        UPDATE deliveries SET due_at = CAST(:now AS timestamptz)
-        WHERE due_at IS NULL AND finished_at IS NULL AND id = ANY (ARRAY(
+        UPDATE deliveries SET due_at = coalesce(due_at, CAST(:now AS timestamptz)),
+            followers = followers + CAST(due_at IS NOT NULL AS int)
+        WHERE (state = 'pending') IS TRUE AND id = ANY (ARRAY(
             SELECT (
                 SELECT d.id FROM deliveries d
                 WHERE d.subscriber_id = r.subscriber_id AND d.ordering_key = r.ordering_key
@@ -79,7 +89,7 @@ _RECORD = text(f"""
                 AND d.id <> ALL (ARRAY(SELECT id FROM recorded WHERE state <> 'pending'))
                 ORDER BY d.sequence LIMIT 1
             )
-            FROM recorded r WHERE r.state <> 'pending'
+            FROM recorded r WHERE r.state <> 'pending' AND r.followers > 0
         ))
         RETURNING id
     )
@@ -94,12 +104,20 @@ _RECORD = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def lock_subjects(tx: Connection, subject_ids: Sequence[str]) -> None:
-    """Wait for whoever moves these subjects, and keep them as they are until this transaction ends.
-
-    The ids come in order, as all who lock several take them.
-    """
-    await tx.execute(_LOCK_SUBJECTS, {"ids": subject_ids})
+async def lock_claimed(
+    tx: Connection, attempts: Sequence[AttemptRecord]
+) -> Sequence[AttemptRecord]:
+    """Lock the deliveries of these attempts, and note how many followers each has now. Gives the
+    attempts whose lease is still the delivery's."""
+    rows = await tx.execute(_LOCK, {"ids": [attempt.delivery.id for attempt in attempts]})
+    locked = {id_: (token, followers) for id_, token, followers in rows}
+    held = []
+    for attempt in attempts:
+        token, followers = locked.get(attempt.delivery.id, (None, 0))
+        if token == attempt.delivery.lease.token:
+            attempt.delivery.followers = followers
+            held.append(attempt)
+    return held
 
 
 async def record_attempts(
@@ -110,16 +128,32 @@ async def record_attempts(
     Gives the ids of the deliveries that were recorded; how many others are due now; and the ids of
     the subscribers that are not healthy, so that even a success changes their health. Nothing is
     written of an attempt whose lease ran out, so that another worker has the delivery.
+
+    In a transaction the caller has locked the deliveries; without one, each of the few statements
+    that this takes commits what it records.
     """
-    await lock_subjects(tx, sorted({attempt.delivery.ordering_key for attempt in attempts}))
-    values = {
+    recorded: set[str] = set()
+    unhealthy: set[str] = set()
+    due, rest = 0, sorted(attempts, key=lambda attempt: attempt.delivery.id)
+    while rest:
+        found, following, failing = await tx.first(_RECORD, _values(rest, now))
+        recorded.update(found)
+        unhealthy.update(failing)
+        due += following
+        if len(recorded) == len(attempts):
+            break
+        rest = [attempt for attempt in rest if attempt.delivery.id not in recorded]
+        rest = list(await lock_claimed(tx, rest))  # not those whose lease is over
+    return recorded, due, unhealthy
+
+
+def _values(attempts: Sequence[AttemptRecord], now: datetime) -> dict[str, Any]:
+    return {
+        "ids": [attempt.delivery.id for attempt in attempts],
         "attempts": encode_rows([_columns(attempt) for attempt in attempts]),
         "response_bodies": [attempt.response_body for attempt in attempts],
-        "ids": [attempt.delivery.id for attempt in attempts],
         "now": now,
     }
-    recorded, following, unhealthy = await tx.first(_RECORD, values)
-    return set(recorded), int(following), set(unhealthy)
 
 
 def _columns(attempt: AttemptRecord) -> dict[str, Any]:
@@ -133,6 +167,7 @@ def _columns(attempt: AttemptRecord) -> dict[str, Any]:
         "latency_ms": attempt.latency_ms,
         "error": attempt.error,
         "delivered": attempt.state is DeliveryState.DELIVERED,
+        "followers": attempt.delivery.followers,
     }
 
 

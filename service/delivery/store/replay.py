@@ -11,7 +11,7 @@ from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.event_feed.store.feed import Position
 from service.kit.database.connection import Connection
 from service.schema.base import one_of
-from service.subjects.store.events import WANTS_EVENT
+from service.subjects.store.events import MAX_FOLLOWED, WANTS_EVENT
 from service.subscribers.domain.subscriber import Ordering, SubscriberState
 
 # Far more than the clocks of our processes differ by, and than a transaction lasts: an event that
@@ -52,9 +52,9 @@ class ReplayChunk:
 _LOCK_TARGET = text("""
     SELECT id, account_id, state, ordering FROM subscribers WHERE id = :id FOR SHARE
 """)
-# Recording a delivery locks its subject FOR KEY SHARE: without this lock, a delivery that ends
-# meanwhile would not see what is made to wait behind it. Subjects come before the subscriber, in
-# the order of their ids, as everywhere.
+# Without this lock two replays would not see what the other makes pending, nor an event that is
+# written meanwhile what is pending before it. Subjects come before the subscriber, in the order of
+# their ids, as everywhere.
 _LOCK_SUBJECTS = text("""
     SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
 """)
@@ -63,8 +63,8 @@ _LOCK_SUBJECTS = text("""
 async def lock_target(
     tx: Connection, subscriber_id: str, subject_ids: Sequence[str]
 ) -> ReplayTarget | None:
-    """Lock the subscriber and these subjects: until this transaction ends none of them changes, and
-    no delivery of theirs is recorded. None if the subscriber is gone."""
+    """Lock the subscriber and these subjects: until this transaction ends none of them changes.
+    None if the subscriber is gone."""
     if subject_ids:
         await tx.execute(_LOCK_SUBJECTS, {"ids": list(subject_ids)})
     row = await tx.first(_LOCK_TARGET, {"id": subscriber_id})
@@ -216,6 +216,24 @@ _REQUEUE = text(f"""
     pending AS (SELECT ordering_key FROM requeued UNION ALL SELECT ordering_key FROM made)
     SELECT (SELECT count(*) FROM pending), ARRAY(SELECT DISTINCT ordering_key FROM pending)
 """)  # noqa: S608 - likewise
+# All that is pending of these ordering keys is locked, and told that others may wait behind it: so
+# none of it ends meanwhile, and whoever ends it later knows (store/record.py).
+_FOLLOW = text(f"""
+    UPDATE deliveries SET followers = followers + 1 WHERE id = ANY (ARRAY(
+        SELECT id FROM deliveries
+        WHERE id = ANY (ARRAY(
+            SELECT q.id FROM unnest(CAST(:ordering_keys AS text[])) AS k (ordering_key)
+            CROSS JOIN LATERAL (
+                SELECT d.id FROM deliveries d
+                WHERE d.subscriber_id = :subscriber_id AND d.ordering_key = k.ordering_key
+                AND d.state = 'pending'
+                ORDER BY d.sequence LIMIT {MAX_FOLLOWED}
+            ) q
+        ))
+        AND (state = 'pending') IS TRUE
+        ORDER BY id FOR NO KEY UPDATE
+    ))
+""")  # noqa: S608 - our own number
 # Of each ordering key only the first pending delivery is due; one that is under way stays so.
 _PUT_IN_ORDER = text("""
     WITH waiting AS (
@@ -267,8 +285,9 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
     }
     count, ordering_keys = await tx.first(_REQUEUE, values)
     if ordered and count:
-        values = {"subscriber_id": to.id, "ordering_keys": ordering_keys, "now": now}
-        await tx.execute(_PUT_IN_ORDER, values)
+        values = {"subscriber_id": to.id, "ordering_keys": ordering_keys}
+        await tx.execute(_FOLLOW, values)
+        await tx.execute(_PUT_IN_ORDER, values | {"now": now})
     return int(count)
 
 

@@ -15,6 +15,7 @@ from service.subjects.domain.work import Work, encode_work
 from service.subjects.store.work import WORK_CHANNEL
 
 NOTIFY_CHANNEL = "callsheet_events"  # notified of each batch of events, for the event feed
+MAX_FOLLOWED = 100  # deliveries of one subject to one subscriber; it has six events at most
 MAX_NOTIFY_BYTES = 7000  # bytes of account ids; Postgres takes 7,999, and an empty list means all
 
 
@@ -81,54 +82,74 @@ WRITE_EVENTS = f"""
         AND s.type <> 'callback'
         ORDER BY s.id FOR SHARE
     ),
-    -- 4 the subscribers that want each event, and the callback_url of its subject's own request
+    -- 4 the subscribers that want each event, and the callback_url of its subject's own request.
+    -- Those in one line are sent in order; what is not to be is in a line of its own
     wanted AS (
         SELECT e.id, e.subject_id, e.sequence, e.delivery_id_prefix, e.created_at,
-            s.id AS subscriber_id, s.ordering, NULL AS url
+            s.id AS subscriber_id, NULL AS url,
+            CASE WHEN s.ordering = 'per_subject' THEN coalesce(e.subject_id, e.id) ELSE e.id
+                END AS line
         FROM new e JOIN listening s ON s.account_id = e.account_id
         CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
         WHERE {WANTS_EVENT}
         UNION ALL
         SELECT id, subject_id, sequence, delivery_id_prefix, created_at, callback_subscriber_id,
-            'per_subject', callback_url
+            callback_url, subject_id
         FROM new WHERE callback_subscriber_id IS NOT NULL
     ),
-    -- 5 the deliveries; one behind an unfinished one of its subject has no due time yet
-    added_deliveries AS (
-        INSERT INTO deliveries
-            (id, event_id, subscriber_id, ordering_key, sequence, url, state, due_at, created_at)
-        SELECT
-            w.delivery_id_prefix || '_'
-                || row_number() OVER (PARTITION BY w.id ORDER BY w.subscriber_id),
-            w.id, w.subscriber_id, coalesce(w.subject_id, w.id), w.sequence, w.url, 'pending',
-            CASE WHEN w.ordering = 'per_subject' AND (
-                row_number() OVER (
-                    PARTITION BY w.subscriber_id, w.subject_id ORDER BY w.sequence
-                ) > 1
-                OR (  -- its order is that of the one index that leads there directly
+    -- 5 the unfinished deliveries that those come behind, told so, in the order of their ids. One
+    -- that is recorded meanwhile is waited for, and left out if it has ended: whoever ends one
+    -- knows what waits behind it (delivery/store/record.py)
+    followed AS (
+        UPDATE deliveries SET followers = followers + 1 WHERE id = ANY (ARRAY(
+            SELECT id FROM deliveries
+            WHERE id = ANY (ARRAY(
+                SELECT q.id FROM wanted w CROSS JOIN LATERAL (
+                    -- its order is that of the one index that leads there directly
                     SELECT d.id FROM deliveries d
-                    WHERE d.subscriber_id = w.subscriber_id AND d.ordering_key = w.subject_id
+                    WHERE d.subscriber_id = w.subscriber_id AND d.ordering_key = w.line
                     AND d.state = 'pending'
-                    ORDER BY d.sequence LIMIT 1
-                ) IS NOT NULL
-            ) AND w.subject_id IS NOT NULL
-            THEN NULL ELSE w.created_at END,
-            w.created_at
-        FROM wanted w
+                    ORDER BY d.sequence LIMIT {MAX_FOLLOWED}
+                ) q
+            ))
+            AND (state = 'pending') IS TRUE
+            ORDER BY id FOR NO KEY UPDATE
+        ))
+        RETURNING subscriber_id, ordering_key
+    ),
+    -- 6 the deliveries; one behind an unfinished one of its subject has no due time yet
+    added_deliveries AS (
+        INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, url, state,
+            due_at, followers, created_at)
+        SELECT
+            delivery_id_prefix || '_'
+                || row_number() OVER (PARTITION BY id ORDER BY subscriber_id),
+            id, subscriber_id, coalesce(subject_id, id), sequence, url, 'pending',
+            CASE WHEN place > 1 OR (subscriber_id, line) IN (
+                SELECT subscriber_id, ordering_key FROM followed
+            ) THEN NULL ELSE created_at END,
+            number - place, created_at
+        FROM (
+            SELECT *, row_number() OVER (PARTITION BY subscriber_id, line ORDER BY sequence)
+                AS place, count(*) OVER (PARTITION BY subscriber_id, line) AS number
+            FROM wanted
+        ) w
         RETURNING due_at
     ),
-    -- 6 feeds are notified, once for all
+    -- 7 feeds are notified, once for all
     notified AS (
         SELECT pg_notify('{NOTIFY_CHANNEL}', CASE WHEN octet_length(accounts) < {MAX_NOTIFY_BYTES}
             THEN accounts ELSE '' END)
         FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
         WHERE accounts IS NOT NULL
     ),
-    -- 7 workers are notified of deliveries that are due, and of the work that the caller names
+    -- 8 workers are notified of deliveries that are due, or that a claim passed over as they were
+    -- locked here; and of the work that the caller names
     announced AS (
         SELECT pg_notify('{WORK_CHANNEL}', kinds)
         FROM (SELECT concat_ws(',', nullif(CAST(:work AS text), ''), (
-            SELECT '{Work.DELIVER}' FROM added_deliveries WHERE due_at IS NOT NULL LIMIT 1
+            SELECT '{Work.DELIVER}' WHERE EXISTS (SELECT FROM followed)
+            OR EXISTS (SELECT FROM added_deliveries WHERE due_at IS NOT NULL)
         )) AS kinds) w
         WHERE kinds <> ''
     )

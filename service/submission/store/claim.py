@@ -14,8 +14,8 @@ CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 # Accounts with queued subjects are found by a loose index scan, from one account to the next: the
 # cost follows the number of these accounts, not the length of the queue. The whole ORDER BY is that
 # of the one index that can do so.
-# FOR NO KEY UPDATE, as a claim changes no key: FOR UPDATE would skip a subject whose delivery is
-# being recorded, which holds it by FOR KEY SHARE, and nobody might notify workers of it again.
+# FOR NO KEY UPDATE, as a claim changes no key: FOR UPDATE would skip a subject that a row is being
+# written of, whose foreign key holds it FOR KEY SHARE, and nobody might notify workers of it again.
 _CLAIM = text(f"""
     -- 1 the accounts that have queued subjects
     WITH RECURSIVE waiting AS (
