@@ -37,7 +37,7 @@ from tests.bench.subject_rows import (
 )
 
 SOME, MANY = 3_000, 100_000  # deliveries that are due when the worker begins; the figures
-BARE, PLAIN = 20_000, 300  # posts of one measurement, as these are quicker and slower
+BARE, PLAIN = 20_000, 100  # posts of one measurement, as these are quicker and slower
 SPREAD = 50  # receivers, where there are several
 PATIENCE = 120.0  # seconds until all must have come
 INTERVAL = 0.02  # seconds between two queries
