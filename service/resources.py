@@ -51,9 +51,10 @@ class Resources:
         """The key that new tokens are made with; tokens of the other keys stay valid."""
         return self.callback_token_keys[0]
 
-    def new_id(self, prefix: str) -> str:
-        """A new id that sorts by its time, such as `sub_…` for the prefix `sub`."""
-        return ids.new_id(prefix, self.clock(), self.random_bytes(ids.RANDOM_BYTES))
+    def new_id(self, prefix: str, at: datetime | None = None) -> str:
+        """A new id that sorts by its time, such as `sub_…` for the prefix `sub`; that time is `at`,
+        or now."""
+        return ids.new_id(prefix, at or self.clock(), self.random_bytes(ids.RANDOM_BYTES))
 
 
 def end_of_lease(resources: Resources, now: datetime) -> datetime:

@@ -6,6 +6,7 @@ import logging
 import random
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -43,8 +44,8 @@ _RANDOM = random.SystemRandom()
 def utc_now() -> datetime:
     """The clock: aware, in UTC, in whole milliseconds as they are shown, so that what is stored,
     shown and compared is the same. Clocks of hosts should differ by a second at most."""
-    now = datetime.now(UTC)  # noqa: TID251 - the one place that may
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    milliseconds = time.time_ns() // 1_000_000
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 class RandomBuffer:

@@ -53,7 +53,7 @@ def _verified(resources: Resources, raw: RawCallback, subject_id: str | None) ->
     signed = scheme.covers_body
     return Callback(
         raw=raw,
-        id=resources.new_id("cbk"),
+        id=resources.new_id("cbk", raw.received_at),
         dedup_key=(signed and message_id) or _digest(raw.token or "", raw.body),
         verification=Verification.SIGNED if signed else _address_verification(subject_id),
         subject_id=subject_id,
@@ -109,7 +109,7 @@ def _refused(
     identity = repr((raw.source, token, sorted(headers.items())))
     return Callback(
         raw=raw,
-        id=resources.new_id("cbk"),
+        id=resources.new_id("cbk", raw.received_at),
         dedup_key=REJECTED_PREFIX + _digest(identity, raw.body),
         verification=_address_verification(subject_id),
         subject_id=subject_id,

@@ -41,7 +41,9 @@ def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
         after.callback_subscriber_id,
         str(after.document["callback_url"]),
     )
-    return (NewEvent(subject_event(after), resources.new_id("dlv"), callback or None),)
+    return (
+        NewEvent(subject_event(after), resources.new_id("dlv", after.updated_at), callback or None),
+    )
 
 
 @dataclass(frozen=True, slots=True)
