@@ -177,7 +177,7 @@ def _keys_commands(command: Add) -> None:
     listed.add_argument("--account", help="the account whose keys are listed; left out: of all")
     revoke = action(
         "revoke",
-        "Revoke an API key at once, so that every request with it is refused",
+        "Revoke an API key: within a second every request with it is refused",
         "callsheet keys revoke key_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
     revoke.add_argument("id", help="the key's id, as `callsheet keys list` shows it")
