@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +17,7 @@ DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
 MAX_RETRY_AFTER: Final = 64  # characters; the longest HTTP date has 33
 
 
+@lru_cache(maxsize=256)  # what is written together has few times, each in several places
 def format_rfc3339(moment: datetime | None) -> str | None:
     """The time in UTC with milliseconds: 2026-01-02T03:04:05.678Z. None for None."""
     if moment is None:

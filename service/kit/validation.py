@@ -125,8 +125,9 @@ def object_fields(
         hint = f"; did you mean {closest}?" if closest else ""
         token = quoted.replace("~", "~0").replace("/", "~1")
         context.add_error(f"{at}/{token}", "unknown_field", f"is not a known field{hint}")
-    given = {name: value[name] for name in known if name in value}
-    return {name: field for name, field in given.items() if nulls or field is not None}
+    return {
+        name: value[name] for name in known if name in value and (nulls or value[name] is not None)
+    }
 
 
 def require(
@@ -215,11 +216,12 @@ def normalized_text(context: ValidationContext, at: str, value: object, limit: i
     if len(raw) > limit * MAX_COMPOSED or len(unicodedata.normalize("NFC", raw)) > limit:
         context.add_error(at, "too_long", f"must have at most {limit} characters")
         raw = raw[: limit * MAX_COMPOSED]
-    kinds = {unicodedata.category(character) for character in raw}
-    if "Cc" in kinds:
-        context.add_error(at, "control_character", "must not contain control characters")
-    if "Cs" in kinds:
-        context.add_error(at, "not_unicode", "must not contain half a surrogate pair")
+    if not raw.isprintable():  # which most texts are, and no text with either of these
+        kinds = {unicodedata.category(character) for character in raw}
+        if "Cc" in kinds:
+            context.add_error(at, "control_character", "must not contain control characters")
+        if "Cs" in kinds:
+            context.add_error(at, "not_unicode", "must not contain half a surrogate pair")
     return unicodedata.normalize("NFC", raw)
 
 

@@ -3,12 +3,12 @@ base URL (rules P2 to P4 of service/provider/README.md). Every answer is in its 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import wraps
 from typing import Any
 from urllib.parse import unquote
 
 import structlog
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 

@@ -1,11 +1,12 @@
 """A request to create a subject: as a caller makes it, and while it is being decided on."""
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
+import orjson
+from msgspec import Struct
 from msgspec.structs import replace
 
 from service.kit.errors import CallsheetError, Conflict, FieldError
@@ -17,21 +18,24 @@ from service.subjects.domain.subject import Subject
 LARGE_IMAGES = 256_000  # bytes of all inline images of a request, above which they are large; ours
 
 
-@dataclass(frozen=True, slots=True)
-class CreateRequest:
+class CreateRequest(Struct, frozen=True):
     """A valid request of a caller's."""
 
     account_id: str  # whose subject it is to be
     # The JSON body: texts in NFC, without empty and ignored fields, and with
     # `{"media": <SHA-256, hex>}` in place of an inline image.
     document: dict[str, object]
-    inline_images: dict[str, bytes] = field(repr=False)  # the bytes of each, by that hash
+    inline_images: dict[str, bytes]  # the bytes of each, by that hash
     warnings: tuple[FieldError, ...]  # what breaks no rule, and may be a mistake
     idempotency_key: str | None = None  # None: the caller gave none
     cancel_after: float | None = None  # seconds until its deadline; None: as the settings say
     # Whether it is a conflict, and not answered with the earlier subject, if the account has used
     # its external_task_id for the same request.
     must_be_new: bool = False
+
+    def __repr__(self) -> str:
+        """Without the bytes of its images, which would fill a log."""
+        return f"{type(self).__name__}({self.account_id!r}, {self.document!r})"
 
     @property
     def external_task_id(self) -> str | None:
@@ -46,8 +50,8 @@ class CreateRequest:
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the document: the same for requests that ask for the same."""
-        canonical = json.dumps(self.document, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        canonical = orjson.dumps(self.document, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()
 
     @property
     def inline_bytes(self) -> int:
@@ -60,8 +64,7 @@ class CreateRequest:
         return self.inline_bytes > LARGE_IMAGES
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The result of a request that was accepted, now or before."""
 
     subject: Subject  # the one that it made, or had made before

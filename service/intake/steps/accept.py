@@ -22,9 +22,9 @@ from service.intake.domain.create_request import (
 from service.intake.steps.earlier import answer_by_earlier
 from service.intake.store import insert
 from service.intake.store.idempotency import Binding
-from service.intake.store.insert import TakenError
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
+from service.kit.database.guards import GuardFailed
 from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
 from service.media.store import inline_media
 from service.resources import Resources
@@ -120,7 +120,7 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
     now = resources.clock()
     await _store_large_images(resources, creates, now)
     for _ in creates:
-        with suppress(TakenError):
+        with suppress(GuardFailed):
             return await _try_to_decide(resources, creates, now)
         for create in creates:
             create.reset()
@@ -130,7 +130,7 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
 async def _try_to_decide(
     resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
-    """Decide on requests, and write what is accepted; TakenError if another has taken a key or an
+    """Decide on requests, and write what is accepted; GuardFailed if another has taken a key or an
     external id meanwhile. Locks are taken in the order queues, keys, subscribers, external ids,
     media."""
     async with resources.database.autocommit() as connection:
@@ -239,11 +239,12 @@ async def _write(
         if (key := create.account_and_key) and not create.key_is_bound
         if (subject := create.bound_subject)
     }
+    delivery_id_prefix = resources.new_id("dlv")
     if added or bindings:
         await insert.add_subjects(
             tx,
             [create.subject for create in added],
-            [NewEvent(subject_event(create.subject), resources.new_id("dlv")) for create in added],
+            [NewEvent(subject_event(create.subject), delivery_id_prefix) for create in added],
             bindings=bindings,
             media_due={create.subject.id for create in added if create.has_media_urls},
         )

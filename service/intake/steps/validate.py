@@ -4,7 +4,8 @@ No database is asked: whether a valid request is accepted is for accept.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from service.intake.domain.create_request import CreateRequest
 from service.intake.domain.request_rules import parse_request
@@ -80,7 +81,9 @@ def callback_url_errors(settings: Settings, url: str) -> list[FieldError]:
         allowed=settings.allowed_private_targets,
         ports=settings.allowed_ports,
     )
-    return [replace(error, message=f"callback_url {error.message}") for error in errors]
+    return [
+        FieldError(error.pointer, error.code, f"callback_url {error.message}") for error in errors
+    ]
 
 
 def _read_headers(

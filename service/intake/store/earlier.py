@@ -7,17 +7,17 @@ from sqlalchemy import text
 
 from service.intake.store.idempotency import Binding
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 
 
-class Names(Struct, frozen=True):
+class Names(Struct, frozen=True, omit_defaults=True):
     """By which names a request may refer to what was made earlier; None: it gives no such name."""
 
     place: int  # of the request among those that are asked for, from 0
     account_id: str  # whose names they are
-    key: str | None  # its idempotency key
-    external_task_id: str | None  # the caller's own id of the subject
-    origin: str | None  # that of its callback_url: see origin_of()
+    key: str | None = None  # its idempotency key
+    external_task_id: str | None = None  # the caller's own id of the subject
+    origin: str | None = None  # that of its callback_url: see origin_of()
 
 
 class Earlier(Struct, frozen=True):
@@ -28,13 +28,6 @@ class Earlier(Struct, frozen=True):
     callback_subscriber_id: str | None  # of the hidden subscriber of the origin
 
 
-_COLUMNS = {
-    "place": "int",
-    "account_id": "text",
-    "key": "text",
-    "external_task_id": "text",
-    "origin": "text",
-}
 # For why a subject is sought in this way see subjects/store/subjects.py.
 _FIND = text(f"""
     SELECT k.fingerprint, k.subject_id, k.created_at,
@@ -42,7 +35,7 @@ _FIND = text(f"""
             SELECT id FROM subscribers
             WHERE account_id = names.account_id AND url = names.origin AND type = 'callback'
         )
-    FROM {from_rows("names", _COLUMNS)}
+    FROM {from_rows("names", columns_of(Names))}
     LEFT JOIN LATERAL (
         SELECT fingerprint, subject_id, created_at FROM idempotency_keys
         WHERE account_id = names.account_id AND key = names.key

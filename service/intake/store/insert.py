@@ -2,43 +2,54 @@
 subjects of accounts are counted."""
 
 from collections.abc import Container, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-import asyncpg
+from msgspec import Struct
 from sqlalchemy import text
 
 from service.intake.store.idempotency import AccountAndKey, Binding
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.guards import guarded
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import Work
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
 
-_COLUMNS = {
-    "id": "text",
-    "account_id": "text",
-    "external_task_id": "text",
-    "fingerprint": "text",
-    "document": "jsonb",
-    "tags": "text[]",
-    "state": "text",
-    "version": "int",
-    "available_at": "timestamptz",
-    "deadline": "timestamptz",
-    "callback_subscriber_id": "text",
-    "media_check_at": "timestamptz",
-    "warnings": "jsonb",
-    "created_at": "timestamptz",
-    "updated_at": "timestamptz",
-}
-_BINDING_COLUMNS = {
-    "account_id": "text",
-    "key": "text",
-    "fingerprint": "text",
-    "subject_id": "text",
-    "created_at": "timestamptz",
-}
+
+class _Row(Struct, omit_defaults=True):
+    """A new subject as it is written."""
+
+    id: str
+    account_id: str
+    fingerprint: str
+    document: Mapping[str, Any]
+    tags: Sequence[str]
+    state: str
+    version: int
+    available_at: datetime
+    deadline: datetime
+    created_at: datetime
+    updated_at: datetime
+    external_task_id: str | None = None
+    callback_subscriber_id: str | None = None
+    media_check_at: datetime | None = None
+    warnings: Sequence[Mapping[str, str]] | None = None
+
+
+class _BindingRow(Struct):
+    """An idempotency key as it is bound."""
+
+    account_id: str
+    key: str
+    fingerprint: str
+    subject_id: str
+    created_at: datetime
+
+
+_COLUMNS = columns_of(_Row) | {"warnings": "jsonb"}
+_BINDING_COLUMNS = columns_of(_BindingRow)
 # Each table in an order of its own, and the tables in that of the last line, subjects last: so two
 # batches that want the same keys and external ids never wait for each other.
 _WRITE = text(f"""
@@ -72,10 +83,6 @@ _LOCK_QUEUES = text("""
 NO_BINDINGS: Final = MappingProxyType[AccountAndKey, Binding]({})
 
 
-class TakenError(Exception):
-    """Another request has taken an idempotency key or an external_task_id meanwhile."""
-
-
 async def add_subjects(
     tx: Connection,
     new: Sequence[Subject],
@@ -89,49 +96,41 @@ async def add_subjects(
     fetched and checked before submission.
 
     The unique keys decide the race of requests that arrive at once: they wait for the other's
-    commit. TakenError if there is a subject of an external id, or a key is bound: then nothing is
+    commit. GuardFailed if there is a subject of an external id, or a key is bound: then nothing is
     written, and the other's subject can be read.
     """
     work = {Work.CHECK_MEDIA if subject.id in media_due else Work.SUBMIT for subject in new}
     values = {
         "new_subjects": encode_rows([_row(subject, media_due) for subject in new]),
-        "bindings": encode_rows([_binding_row(*entry) for entry in bindings.items()]),
+        "bindings": encode_rows(
+            [
+                _BindingRow(*name, binding.fingerprint, binding.subject_id, binding.created_at)
+                for name, binding in bindings.items()
+            ]
+        ),
     }
-    try:
+    with guarded():
         await tx.execute(_WRITE, values | event_values(events, work))
-    except asyncpg.UniqueViolationError as error:
-        raise TakenError from error
 
 
-def _row(subject: Subject, media_due: Container[str]) -> dict[str, Any]:
-    return {
-        "id": subject.id,
-        "account_id": subject.account_id,
-        "external_task_id": subject.external_task_id,
-        "fingerprint": subject.fingerprint,
-        "document": subject.document,
-        "tags": subject.tags,
-        "state": subject.state,
-        "version": subject.version,
-        "available_at": subject.available_at,
-        "deadline": subject.deadline,
-        "callback_subscriber_id": subject.callback_subscriber_id,
-        "media_check_at": subject.created_at if subject.id in media_due else None,
-        "warnings": subject.warnings,
-        "created_at": subject.created_at,
-        "updated_at": subject.updated_at,
-    }
-
-
-def _binding_row(account_and_key: AccountAndKey, binding: Binding) -> dict[str, Any]:
-    account_id, key = account_and_key
-    return {
-        "account_id": account_id,
-        "key": key,
-        "fingerprint": binding.fingerprint,
-        "subject_id": binding.subject_id,
-        "created_at": binding.created_at,
-    }
+def _row(subject: Subject, media_due: Container[str]) -> _Row:
+    return _Row(
+        id=subject.id,
+        account_id=subject.account_id,
+        external_task_id=subject.external_task_id,
+        fingerprint=subject.fingerprint,
+        document=subject.document,
+        tags=subject.tags,
+        state=subject.state,
+        version=subject.version,
+        available_at=subject.available_at,
+        deadline=subject.deadline,
+        callback_subscriber_id=subject.callback_subscriber_id,
+        media_check_at=subject.created_at if subject.id in media_due else None,
+        warnings=subject.warnings,
+        created_at=subject.created_at,
+        updated_at=subject.updated_at,
+    )
 
 
 async def count_queued(tx: Connection, account_ids: Sequence[str], most: int) -> dict[str, int]:

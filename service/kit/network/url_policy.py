@@ -189,7 +189,7 @@ def check_url(
     """
     if len(url) > MAX_URL:
         return [FieldError(pointer, "url_too_long", f"must have at most {MAX_URL} characters")]
-    if any(not character.isprintable() or character in " \\" for character in url):
+    if not url.isprintable() or " " in url or "\\" in url:
         message = "must have no spaces, control characters or backslashes"
         return [FieldError(pointer, "url_malformed", message)]
     try:

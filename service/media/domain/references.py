@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from service.kit.errors import FieldError
 from service.media.domain.defects import Defect
 
@@ -12,8 +14,7 @@ FRONTAL_IMAGE = "element_image_list/frontal_image"
 DUPLICATE_IMAGE = "duplicate_image"  # the code of an error or a warning for the caller
 
 
-@dataclass(frozen=True, slots=True)
-class MediaReference:
+class MediaReference(Struct, frozen=True):
     """An image or a video of a request, given by URL or by content."""
 
     field: str  # its place: element_image_list/refer_images/0/image_url

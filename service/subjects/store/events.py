@@ -23,7 +23,7 @@ class NewEvent(Struct, frozen=True):
     """An event to write, and whom to deliver it to beside the subscribers that want it."""
 
     event: Event  # with the body that is sent
-    delivery_id_prefix: str  # the ids of its deliveries begin with it
+    delivery_id_prefix: str  # the ids of its deliveries begin with it; several events may share it
     # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
     callback: tuple[str, str] | None = None
 
@@ -122,8 +122,7 @@ WRITE_EVENTS = f"""
         INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, url, state,
             due_at, followers, created_at)
         SELECT
-            delivery_id_prefix || '_'
-                || row_number() OVER (PARTITION BY id ORDER BY subscriber_id),
+            delivery_id_prefix || '_' || row_number() OVER (),
             id, subscriber_id, coalesce(subject_id, id), sequence, url, 'pending',
             CASE WHEN place > 1 OR (subscriber_id, line) IN (
                 SELECT subscriber_id, ordering_key FROM followed
