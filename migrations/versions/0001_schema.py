@@ -229,7 +229,6 @@ def upgrade() -> None:
         postgresql_include=["size"],
         postgresql_where=sa.text("verdict = 'rejected' OR verification = 'none'"),
     )
-    op.create_index("ix_callbacks_received_at", "callbacks", ["received_at"])
     op.create_index(
         "ix_callbacks_subject",
         "callbacks",
@@ -396,7 +395,6 @@ def upgrade() -> None:
         sa.Column("attempts_at_replay", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
-        sa.UniqueConstraint("event_id", "subscriber_id"),
         sa.CheckConstraint("state IN ('canceled', 'dead', 'delivered', 'pending')", name="state"),
         sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
         sa.CheckConstraint(

@@ -40,7 +40,6 @@ callbacks = Table(
     CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
     CheckConstraint(f"verification IN ({one_of(Verification)})", name="verification"),
-    Index("ix_callbacks_received_at", "received_at"),
     Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
     Index(  # what anybody can make us store, and is bounded

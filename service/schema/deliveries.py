@@ -11,7 +11,6 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 
@@ -55,6 +54,7 @@ subscriber_health = Table(
 deliveries = Table(
     "deliveries",
     metadata,
+    # Made of the ids of the event and of the subscriber: there is one for the two.
     Column("id", Id, primary_key=True),
     # No foreign keys: the statement that writes a delivery writes its event, and has its subscriber
     # locked; a subscriber is deleted once none of its deliveries are left.
@@ -77,7 +77,6 @@ deliveries = Table(
     Column("attempts_at_replay", Integer, nullable=False, server_default="0"),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
-    UniqueConstraint("event_id", "subscriber_id"),
     CheckConstraint(f"state IN ({one_of(DeliveryState)})", name="state"),
     CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("state = 'pending' OR (due_at IS NULL AND lease_token IS NULL)", name="ended"),

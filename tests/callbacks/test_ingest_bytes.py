@@ -63,7 +63,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [subject])
-        await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
+        await events.append(tx, [NewEvent(subject_event(subject))])
     update = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
     await transition(resources, subject.id, update)
     return subject.id

@@ -132,7 +132,7 @@ async def test_events_written_together_are_sent_one_after_the_other(
         subject = await subjects.get(tx, stored["id"])
     assert subject
     versions = [replace(subject, state=State.SUBMITTED, version=number) for number in (2, 3)]
-    new = [NewEvent(subject_event(version), f"dlv_{version.version}") for version in versions]
+    new = [NewEvent(subject_event(version)) for version in versions]
     async with api.resources.database.transaction() as tx:
         assert await events.append(tx, new) == 2
     await api.work(Work.DELIVER)

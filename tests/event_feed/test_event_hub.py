@@ -165,7 +165,7 @@ async def test_a_subject_is_followed_in_sequence_whichever_transaction_began_fir
 
 
 def moved(subject: Subject, version: int) -> NewEvent:
-    return NewEvent(subject_event(replace(subject, version=version)), f"dlv_{version}")
+    return NewEvent(subject_event(replace(subject, version=version)))
 
 
 async def test_what_is_committed_while_the_history_is_read_is_neither_lost_nor_repeated(

@@ -132,7 +132,7 @@ class History:
         )
         async with resources.database.transaction() as tx:
             await subscriber_health.ensure(tx, [id_])
-            await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
+            await events.append(tx, [NewEvent(event)])
 
     async def patch(self, id_: str, **fields: object) -> None:
         answer = await self.api.http.patch(f"/v1/subscribers/{id_}", json=fields)

@@ -126,7 +126,6 @@ ONCE: list[tuple[Table, str, dict[str, Any]]] = [
     (subjects, "account_id_external_task_id", {"external_task_id": "mine"}),
     (subjects, "provider_task_id", {"provider_task_id": "theirs"}),
     (events, "subject_id_sequence", {}),
-    (deliveries, "event_id_subscriber_id", {}),
     (callbacks, "source_dedup_key", {}),
 ]
 

@@ -26,8 +26,8 @@ async def read(resources: Resources, subject_id: str) -> Subject:
     return subject
 
 
-def events_of(resources: Resources, *subjects: Subject) -> tuple[NewEvent, ...]:
-    return tuple(NewEvent(subject_event(subject), resources.new_id("dlv")) for subject in subjects)
+def events_of(*subjects: Subject) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(subject_event(subject)) for subject in subjects)
 
 
 async def test_a_transition_of_a_subject_that_has_changed_is_refused_and_nothing_is_written(
@@ -37,7 +37,7 @@ async def test_a_transition_of_a_subject_that_has_changed_is_refused_and_nothing
     stale = await read(resources, (await api.create())["id"])
     assert (await api.http.post(f"/v1/subjects/{stale.id}/cancel")).status_code == 200
     after = apply_update(stale, State.SUBMITTED, REPORTED, resources.clock())
-    transition = Transition(stale, after, events=events_of(resources, replace(after, version=3)))
+    transition = Transition(stale, after, events=events_of(replace(after, version=3)))
     with pytest.raises(GuardFailed):
         async with resources.database.transaction() as tx:
             await transitions.write(tx, [transition])
@@ -62,7 +62,7 @@ async def test_one_statement_moves_several_subjects_and_writes_several_events_of
             subject, State.SUBMITTED, replace(REPORTED, provider_task_id=str(number)), now
         )
         second = apply_update(first, State.SUCCEEDED, ENDED, now)
-        written.append(Transition(subject, second, events=events_of(resources, first, second)))
+        written.append(Transition(subject, second, events=events_of(first, second)))
     async with resources.database.transaction() as tx:
         assert await transitions.write(tx, written) == 6
     for subject in before:

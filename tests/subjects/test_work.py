@@ -52,7 +52,7 @@ async def test_events_notify_of_their_due_deliveries_and_of_the_work_that_is_nam
 
     async def append(version: int, *kinds: Work) -> None:
         subject = make_subject(id=created["id"], account_id=account["id"], version=version)
-        new = NewEvent(subject_event(subject), resources.new_id("dlv"))
+        new = NewEvent(subject_event(subject))
         async with resources.database.transaction() as tx:
             await events.append(tx, [new], kinds)
 

@@ -20,7 +20,7 @@ async def add_subject(tx: Connection, resources: Resources, account_id: str) -> 
     """Add a subject and its event, without a commit."""
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     await insert.add_subjects(tx, [subject])
-    await events.append(tx, [NewEvent(subject_event(subject), resources.new_id("dlv"))])
+    await events.append(tx, [NewEvent(subject_event(subject))])
     return subject
 
 
@@ -39,7 +39,7 @@ async def add_large_events(resources: Resources, account_id: str, count: int, si
         for n in range(1, count + 1)
     ]
     async with resources.database.transaction() as tx:
-        await events.append(tx, [NewEvent(event, resources.new_id("dlv")) for event in made])
+        await events.append(tx, [NewEvent(event) for event in made])
 
 
 def ids_of(*made: Subject) -> list[str]:

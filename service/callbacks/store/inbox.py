@@ -15,6 +15,7 @@ from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import EVALUATED, UNDECIDED, Verdict
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
+from service.kit.ids import first_id
 from service.schema.base import one_of
 from service.schema.callbacks import callbacks
 from service.subjects.domain.subject import Subject
@@ -103,9 +104,8 @@ class _Row(Struct, omit_defaults=True):
     headers: Mapping[str, str]
     verdict: str
     received_at: datetime
-    times_received: int
     verification: str
-    size: int
+    times_received: int = 1
     subject_id: str | None = None
     reason: str | None = None
     task_id: str | None = None
@@ -115,6 +115,7 @@ class _Row(Struct, omit_defaults=True):
 
 
 _COLUMNS = columns_of(_Row)
+_OWN_COLUMNS = [name for name in _COLUMNS if name != "times_received"]
 # A duplicate of a stored callback is counted; an undecided one gets the verdict that it has now.
 # The unique key settles the race of duplicates that name no subject, which no lock orders; the
 # order of the keys keeps two batches from waiting for each other. Another body, under a key that
@@ -129,8 +130,9 @@ _REPLACE_UNDECIDED = ", ".join(
 )
 STORE = f"""
     stored AS (
-        INSERT INTO callbacks ({", ".join(_COLUMNS)}, body)
-        SELECT * FROM {from_rows("callback_rows", _COLUMNS, bytea="callback_bodies")}
+        INSERT INTO callbacks ({", ".join(_OWN_COLUMNS)}, times_received, size, body)
+        SELECT {", ".join(_OWN_COLUMNS)}, coalesce(times_received, 1), octet_length(bytes), bytes
+        FROM {from_rows("callback_rows", _COLUMNS, bytea="callback_bodies")}
         ON CONFLICT (source, dedup_key) DO UPDATE SET {_COUNT_COPIES}, {_REPLACE_UNDECIDED}
     )
 """  # noqa: S608 - only our own column names are put in
@@ -193,9 +195,8 @@ def _row(to_store: CallbackToStore) -> _Row:
         headers=callback.headers,
         verdict=to_store.verdict,
         received_at=callback.raw.received_at,
-        times_received=to_store.times_received,
         verification=callback.verification,
-        size=len(callback.body),
+        times_received=to_store.times_received,
         subject_id=to_store.subject_id,
         reason=to_store.reason,
         task_id=callback.task_id,
@@ -232,10 +233,11 @@ async def trim(tx: Connection, verification: Verification, max_count: int, max_b
 
 async def prune(tx: Connection, before: datetime, limit: int) -> int:
     """Delete the oldest `limit` callbacks at most, of those received before a time; how many."""
+    first_kept = first_id("cbk", before.timestamp())  # an id has the time of receipt in it
     old = (
         select(callbacks.c.id)
-        .where(callbacks.c.received_at < before)
-        .order_by(callbacks.c.received_at)
+        .where(callbacks.c.id < first_kept)
+        .order_by(callbacks.c.id)
         .limit(limit)
     )
     statement = delete(callbacks).where(callbacks.c.id.in_(old)).returning(callbacks.c.id)

@@ -85,7 +85,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
             return
         about = (notice.account_id, subscriber_id, notice.sequence)
         event = subscriber_event(*about, notice.status, resources.clock(), reason=notice.reason)
-        await events.append(tx, [NewEvent(event, resources.new_id("dlv"))])
+        await events.append(tx, [NewEvent(event)])
         await health_store.mark_notified(tx, subscriber_id)
     fields = {"subscriber": subscriber_id, "reason": notice.reason}
     log.warning("subscriber_health", action=f"subscriber_{notice.status}", **fields)

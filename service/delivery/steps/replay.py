@@ -86,7 +86,6 @@ async def _send_chunk(
             _sendable(target, window.account_id),
             chunk.event_ids,
             states=STATES[only],
-            delivery_id_prefix=resources.new_id("dlv"),
             now=resources.clock(),
         )
         if count:
@@ -110,7 +109,6 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
             _sendable(target, account_id),
             [delivery.event_id],
             states=ENDED,
-            delivery_id_prefix=resources.new_id("dlv"),
             now=now,
         )
         if not requeued:

@@ -11,7 +11,7 @@ from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.event_feed.store.feed import Position
 from service.kit.database.connection import Connection
 from service.schema.base import one_of
-from service.subjects.store.events import MAX_FOLLOWED, WANTS_EVENT
+from service.subjects.store.events import MAX_FOLLOWED, WANTS_EVENT, delivery_id_sql
 from service.subscribers.domain.subscriber import Ordering, SubscriberState
 
 # Far more than the clocks of our processes differ by, and than a transaction lasts: an event that
@@ -124,12 +124,9 @@ def _condition(only: ReplayKind) -> str:
     return f"(d.id IS NULL OR {in_states}) AND {WANTS_EVENT}"
 
 
-# As a range of pairs it is served by the index of both columns; and what is looked up for each
-# event, rather than joined, is found by its id, whatever the planner thinks of the tables' sizes.
-_DELIVERY_OF_EVENT = """
-    (event_id, subscriber_id) >= (e.id, CAST(:subscriber_id AS text))
-    AND (event_id, subscriber_id) <= (e.id, CAST(:subscriber_id AS text)) LIMIT 1
-"""
+# What is looked up for each event, rather than joined, is found by its id, whatever the planner
+# thinks of the tables' sizes.
+_DELIVERY_OF_EVENT = f"id = {delivery_id_sql('e.id', 'CAST(:subscriber_id AS text)')} LIMIT 1"
 _CHUNKS = {
     only: text(f"""
         SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id,
@@ -207,10 +204,10 @@ _REQUEUE = text(f"""
     made AS (
         INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
             replayed_at, created_at)
-        SELECT CAST(:id_prefix AS text) || '_' || number, id, :subscriber_id,
+        SELECT {delivery_id_sql("id", "CAST(:subscriber_id AS text)")}, id, :subscriber_id,
             coalesce(subject_id, id), sequence, 'pending', CAST(:due_at AS timestamptz), :now, :now
         FROM chosen WHERE delivery_id IS NULL ORDER BY number
-        ON CONFLICT (event_id, subscriber_id) DO NOTHING
+        ON CONFLICT (id) DO NOTHING
         RETURNING ordering_key
     ),
     pending AS (SELECT ordering_key FROM requeued UNION ALL SELECT ordering_key FROM made)
@@ -260,13 +257,12 @@ _MAKE_RETRY_DUE = text("""
 """)
 
 
-async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
+async def requeue(
     tx: Connection,
     to: ReplayTarget,
     event_ids: Sequence[str],
     *,
     states: Sequence[DeliveryState],
-    delivery_id_prefix: str,
     now: datetime,
 ) -> int:
     """Make deliveries of these events to a subscriber pending: those in one of these states begin
@@ -279,7 +275,6 @@ async def requeue(  # noqa: PLR0913 - what is sent, to whom, and when
         "subscriber_id": to.id,
         "event_ids": list(event_ids),
         "states": list(states),
-        "id_prefix": delivery_id_prefix,
         "due_at": None if ordered else now,
         "now": now,
     }

@@ -139,7 +139,7 @@ async def _try_to_decide(
             await _refuse_beyond_limit(connection, resources, _undecided(creates), now)
             await _add_callback_subscribers(connection, resources, _undecided(creates))
             added = _answer_by_each_other(_undecided(creates))
-            await _write(connection, resources, creates, added, now)
+            await _write(connection, creates, added, now)
     for create in added:
         create.result = Accepted(create.subject, created=True)
 
@@ -226,7 +226,6 @@ def _answer_by_each_other(creates: Sequence[PendingCreate]) -> list[PendingCreat
 
 async def _write(
     tx: Connection,
-    resources: Resources,
     creates: Sequence[PendingCreate],
     added: Sequence[PendingCreate],
     now: datetime,
@@ -239,12 +238,11 @@ async def _write(
         if (key := create.account_and_key) and not create.key_is_bound
         if (subject := create.bound_subject)
     }
-    delivery_id_prefix = resources.new_id("dlv")
     if added or bindings:
         await insert.add_subjects(
             tx,
             [create.subject for create in added],
-            [NewEvent(subject_event(create.subject), delivery_id_prefix) for create in added],
+            [NewEvent(subject_event(create.subject)) for create in added],
             bindings=bindings,
             media_due={create.subject.id for create in added if create.has_media_urls},
         )

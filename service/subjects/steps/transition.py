@@ -32,18 +32,16 @@ def decide(resources: Resources, subject: Subject, update: StatusUpdate) -> Tran
     if decision in CALLED_BACK:
         poll_at = next_poll_time(resources, subject, now, poll_count=0)
     after = apply_update(subject, decision, update, now, poll_at)
-    events = () if after.version == subject.version else _events(resources, after)
+    events = () if after.version == subject.version else _events(after)
     return Transition(subject, after, events=events)
 
 
-def _events(resources: Resources, after: Subject) -> tuple[NewEvent]:
+def _events(after: Subject) -> tuple[NewEvent]:
     callback = after.callback_subscriber_id and (
         after.callback_subscriber_id,
         str(after.document["callback_url"]),
     )
-    return (
-        NewEvent(subject_event(after), resources.new_id("dlv", after.updated_at), callback or None),
-    )
+    return (NewEvent(subject_event(after), callback or None),)
 
 
 @dataclass(frozen=True, slots=True)

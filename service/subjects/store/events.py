@@ -23,7 +23,6 @@ class NewEvent(Struct, frozen=True):
     """An event to write, and whom to deliver it to beside the subscribers that want it."""
 
     event: Event  # with the body that is sent
-    delivery_id_prefix: str  # the ids of its deliveries begin with it; several events may share it
     # Id of the hidden subscriber of the subject's callback_url, and that URL; None: has none.
     callback: tuple[str, str] | None = None
 
@@ -36,7 +35,6 @@ class _Row(Struct, omit_defaults=True):
     sequence: int
     type: str
     created_at: datetime
-    delivery_id_prefix: str
     subject_id: str | None = None
     reference_type: str | None = None
     tags: Sequence[str] | None = None
@@ -55,6 +53,14 @@ WANTS_EVENT = """
         AND (s.tags IS NULL OR b.tags && s.tags)
     END
 """
+
+
+def delivery_id_sql(event_id: str, subscriber_id: str) -> str:
+    """The SQL of a delivery's id: it names the event and the subscriber, of which there is never a
+    second delivery. Both parameters are SQL."""
+    return f"'dlv_' || substr({event_id}, 5) || '_' || substr({subscriber_id}, 5)"
+
+
 # Common table expressions that write events, and a delivery to each subscriber that wants them. A
 # delivery behind an unfinished one of its subject gets its due time when that one ends. Events
 # about a subscriber are not in order: each is a sequence of its own.
@@ -85,7 +91,7 @@ WRITE_EVENTS = f"""
     -- 4 the subscribers that want each event, and the callback_url of its subject's own request.
     -- Those in one line are sent in order; what is not to be is in a line of its own
     wanted AS (
-        SELECT e.id, e.subject_id, e.sequence, e.delivery_id_prefix, e.created_at,
+        SELECT e.id, e.subject_id, e.sequence, e.created_at,
             s.id AS subscriber_id, NULL AS url,
             CASE WHEN s.ordering = 'per_subject' THEN coalesce(e.subject_id, e.id) ELSE e.id
                 END AS line
@@ -93,7 +99,7 @@ WRITE_EVENTS = f"""
         CROSS JOIN LATERAL (SELECT e.reference_type, e.tags) b
         WHERE {WANTS_EVENT}
         UNION ALL
-        SELECT id, subject_id, sequence, delivery_id_prefix, created_at, callback_subscriber_id,
+        SELECT id, subject_id, sequence, created_at, callback_subscriber_id,
             callback_url, subject_id
         FROM new WHERE callback_subscriber_id IS NOT NULL
     ),
@@ -122,8 +128,8 @@ WRITE_EVENTS = f"""
         INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, url, state,
             due_at, followers, created_at)
         SELECT
-            delivery_id_prefix || '_' || row_number() OVER (),
-            id, subscriber_id, coalesce(subject_id, id), sequence, url, 'pending',
+            {delivery_id_sql("id", "subscriber_id")}, id, subscriber_id,
+            coalesce(subject_id, id), sequence, url, 'pending',
             CASE WHEN place > 1 OR (subscriber_id, line) IN (
                 SELECT subscriber_id, ordering_key FROM followed
             ) THEN NULL ELSE created_at END,
@@ -135,30 +141,28 @@ WRITE_EVENTS = f"""
         ) w
         RETURNING due_at
     ),
-    -- 7 feeds are notified, once for all
-    notified AS (
-        SELECT pg_notify('{NOTIFY_CHANNEL}', CASE WHEN octet_length(accounts) < {MAX_NOTIFY_BYTES}
-            THEN accounts ELSE '' END)
-        FROM (SELECT string_agg(DISTINCT account_id, ',') AS accounts FROM new) n
-        WHERE accounts IS NOT NULL
+    -- 7 what is to be told: to feeds the accounts, to workers that deliveries are due, or that a
+    -- claim passed over some as they were locked here, and the work that the caller names
+    news AS (
+        SELECT string_agg(DISTINCT account_id, ',') AS accounts,
+            concat_ws(',', nullif(CAST(:work AS text), ''), (
+                SELECT '{Work.DELIVER}' WHERE EXISTS (SELECT FROM followed)
+                OR EXISTS (SELECT FROM added_deliveries WHERE due_at IS NOT NULL)
+            )) AS kinds
+        FROM new
     ),
-    -- 8 workers are notified of deliveries that are due, or that a claim passed over as they were
-    -- locked here; and of the work that the caller names
-    announced AS (
-        SELECT pg_notify('{WORK_CHANNEL}', kinds)
-        FROM (SELECT concat_ws(',', nullif(CAST(:work AS text), ''), (
-            SELECT '{Work.DELIVER}' WHERE EXISTS (SELECT FROM followed)
-            OR EXISTS (SELECT FROM added_deliveries WHERE due_at IS NOT NULL)
-        )) AS kinds) w
-        WHERE kinds <> ''
+    -- 8 both are notified, once for all
+    notified AS (
+        SELECT
+            CASE WHEN accounts <> '' THEN pg_notify('{NOTIFY_CHANNEL}', CASE
+                WHEN octet_length(accounts) < {MAX_NOTIFY_BYTES} THEN accounts ELSE '' END) END,
+            CASE WHEN kinds <> '' THEN pg_notify('{WORK_CHANNEL}', kinds) END
+        FROM news
     )
 """  # noqa: S608 - only our own names are put in
 # What a statement with WRITE_EVENTS in it must select: how many deliveries were made. It selects
-# from the notifications too, since Postgres runs no SELECT in WITH that nobody reads.
-DELIVERIES_MADE = """
-    (SELECT count(*) FROM added_deliveries)
-    + 0 * ((SELECT count(*) FROM notified) + (SELECT count(*) FROM announced))
-"""
+# from `notified` too, since Postgres runs no SELECT in WITH that nobody reads.
+DELIVERIES_MADE = "(SELECT count(*) FROM added_deliveries) + 0 * (SELECT count(*) FROM notified)"
 _APPEND = text(f"WITH {WRITE_EVENTS} SELECT {DELIVERIES_MADE}")
 
 
@@ -180,7 +184,6 @@ def _row(new_event: NewEvent) -> _Row:
         sequence=event.sequence,
         type=event.type,
         created_at=event.created_at,
-        delivery_id_prefix=new_event.delivery_id_prefix,
         subject_id=event.subject_id,
         reference_type=event.reference_type,
         tags=event.tags or None,

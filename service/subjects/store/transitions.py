@@ -13,7 +13,8 @@ from service.callbacks.store.inbox import CallbackToStore
 from service.kit.database.connection import Connection
 from service.kit.database.guards import guard, guarded
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
-from service.subjects.domain.lifecycle import Ignored
+from service.schema.base import one_of
+from service.subjects.domain.lifecycle import TERMINAL, Ignored
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
 from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
@@ -34,7 +35,8 @@ class Transition(Struct, frozen=True):
 
 
 class _Row(Struct, omit_defaults=True):
-    """What must still be as it was read, and what is written."""
+    """What must still be as it was read, and what is written; what is left out stays as it was, or
+    is null."""
 
     id: str
     from_state: str
@@ -42,30 +44,39 @@ class _Row(Struct, omit_defaults=True):
     from_attempts: int
     state: str
     version: int
-    available_at: datetime
     updated_at: datetime
     from_lease_token: str | None = None
     provider_task_id: str | None = None
     provider_updated_at: datetime | None = None
+    available_at: datetime | None = None
+    next_poll_at: datetime | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
-    next_poll_at: datetime | None = None
-    finished_at: datetime | None = None
 
 
 _COLUMNS = columns_of(_Row)
+# A state may come twice at one version, where it makes no event: the attempts and the lease tell
+# those apart.
 _GUARDS = ("state", "version", "attempts", "lease_token")
-_CHANGES = ", ".join(
-    f"{name} = moves.{name}" for name in _COLUMNS if name != "id" and not name.startswith("from_")
-)
-# A move ends the lease and starts the polls anew. A state may come twice at one version, where it
-# makes no event: the lease and the attempts tell those apart.
+_UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
     WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
-        UPDATE subjects s SET {_CHANGES}, lease_token = NULL, lease_until = NULL, poll_count = 0
+        UPDATE subjects s SET
+            state = moves.state,
+            version = moves.version,
+            provider_task_id = coalesce(moves.provider_task_id, s.provider_task_id),
+            provider_updated_at = moves.provider_updated_at,
+            result = moves.result,
+            error = moves.error,
+            lease_token = NULL,
+            lease_until = NULL,
+            available_at = coalesce(moves.available_at, s.available_at),
+            poll_count = 0,
+            next_poll_at = moves.next_poll_at,
+            updated_at = moves.updated_at,
+            finished_at = CASE WHEN moves.state IN ({one_of(TERMINAL)}) THEN moves.updated_at END
         FROM {from_rows("moves", _COLUMNS)}
-        WHERE s.id = ANY (CAST(:ids AS text[])) AND s.id = moves.id
-        AND {" AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)}
+        WHERE s.id = ANY (CAST(:ids AS text[])) AND s.id = moves.id AND {_UNCHANGED}
         RETURNING s.id
     )
     SELECT {guard("(SELECT count(*) FROM moved) = cardinality(CAST(:ids AS text[]))")},
@@ -103,7 +114,7 @@ async def write(
 
 def _row(move: Transition) -> _Row:
     before, after = move.before, move.after
-    return _Row(
+    row = _Row(
         id=before.id,
         from_state=before.state,
         from_version=before.version,
@@ -111,12 +122,14 @@ def _row(move: Transition) -> _Row:
         from_lease_token=before.lease_token,
         state=after.state,
         version=after.version,
-        provider_task_id=after.provider_task_id,
         provider_updated_at=after.provider_updated_at,
         result=after.result,
         error=after.error,
-        available_at=after.available_at,
         next_poll_at=after.next_poll_at,
         updated_at=after.updated_at,
-        finished_at=after.finished_at,
     )
+    if after.provider_task_id != before.provider_task_id:
+        row.provider_task_id = after.provider_task_id
+    if after.available_at != before.available_at:
+        row.available_at = after.available_at
+    return row
