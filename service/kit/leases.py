@@ -1,11 +1,11 @@
 """A lease: what a worker has claimed is its own until the lease runs out, unless it is renewed."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(slots=True)
-class Lease:
+
+class Lease(Struct):
     """The lease of a row that a worker has claimed."""
 
     token: str  # fencing token of this claim: a write under another token changes nothing

@@ -43,6 +43,7 @@ async def test_subscribers_that_hang_do_not_keep_the_others_waiting(
             await wait_until(full)
             await api.subscribe(subscriber.url)
             await create_subjects(api, 5)
+            loop.notify()  # as a worker does that hears of them
             await wait_until(lambda: len(subscriber.requests) == 5)
         finally:
             loop.stop()

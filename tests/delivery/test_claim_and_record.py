@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec import Struct
+
 from service.kit.backoff import SPREAD, jittered
 from service.kit.timestamps import format_rfc3339
 from service.subjects.domain.event import HealthNotice
@@ -60,8 +62,7 @@ class SubscriberHealth:
     reason: str | None = None  # that the notice gives, in words; None if it gives none
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
+class AttemptResult(Struct, frozen=True):
     """What one attempt says of the subscriber's health."""
 
     succeeded: bool  # the subscriber is fine, as far as this attempt shows

@@ -5,15 +5,15 @@ Each outcome has the same members: `delivered`, the HTTP `status` (None if there
 seconds.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Final
+
+from msgspec import Struct
 
 SUCCESS: Final = range(200, 300)  # HTTP statuses: RFC 9110, section 15.3
 MAX_DETAIL: Final = 200  # characters of a failure's description
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The subscriber answered with an HTTP status."""
 
     status: int  # of HTTP
@@ -32,8 +32,7 @@ class Answered:
         return None if self.delivered else f"status {self.status}"
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """The server of a stream has acknowledged the message."""
 
     body: bytes  # the acknowledgement, in the server's own form: where in the stream it is
@@ -44,8 +43,7 @@ class Published:
     error: ClassVar[None] = None  # it was delivered
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """No answer came."""
 
     # blocked, dns, tls, connect, timeout, reset, request or protocol; or refused, by the server of
@@ -64,8 +62,7 @@ class Failed:
         return f"{self.reason}: {self.detail}"
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(Struct, frozen=True):
     """Nothing was sent, as the subscriber's secrets cannot be decrypted. That is a failure of ours,
     so it says nothing of the subscriber."""
 

@@ -5,6 +5,7 @@ remote/streams.py; steps/record.py decides what the outcome makes of the deliver
 store/record.py, and applies it to the subscriber's health.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 # Deliveries to one subscriber that may be under way at once, over all workers.
 INITIAL_CONCURRENCY = 8
 RESPONSIVE_CONCURRENCY = 128  # to one that has answered this worker of late
+CLAIM_SHARE = 4  # a subscriber's next deliveries are claimed once a quarter of its last have ended
 
 
 class Deliverer:
@@ -29,6 +31,10 @@ class Deliverer:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._recorder = AttemptRecorder(resources)
+        # By subscriber id: deliveries of this worker that are under way, and that have ended since
+        # the last claim, where that took as many as the subscriber may have.
+        self._under_way = Counter[str]()
+        self._freed = Counter[str]()
 
     async def claim(self, limit: int) -> Sequence[DueDelivery]:
         """Claim at most `limit` deliveries that are due, with the settings to send them by."""
@@ -48,11 +54,32 @@ class Deliverer:
         settings = await resources.send_settings.get_many(resources.database, versions, now)
         for delivery in due:
             delivery.settings = settings.get(delivery.subscriber_id)
+            self._under_way[delivery.subscriber_id] += 1
+            self._freed.pop(delivery.subscriber_id, None)
         return due
 
     async def deliver(self, delivery: DueDelivery) -> bool:
         """Make one attempt, signed now over the bytes that were stored once, and record it; whether
-        others may be delivered by that. Nothing is sent if the lease is over."""
+        it is time to claim others by that. Nothing is sent if the lease is over."""
+        try:
+            others_due = await self._attempt(delivery)
+        finally:
+            room = self._make_room(delivery)
+        return others_due or room
+
+    def _make_room(self, delivery: DueDelivery) -> bool:
+        """Count a delivery as ended; whether a claim is worth it, of a subscriber that had all that
+        it may have: once a quarter of that has ended, as claims are costly."""
+        subscriber_id = delivery.subscriber_id
+        self._under_way[subscriber_id] -= 1
+        self._freed[subscriber_id] += delivery.at_limit
+        room = self._freed[subscriber_id] * (CLAIM_SHARE - 1) >= self._under_way[subscriber_id]
+        if not self._under_way[subscriber_id]:
+            del self._under_way[subscriber_id], self._freed[subscriber_id]
+        return room and delivery.at_limit
+
+    async def _attempt(self, delivery: DueDelivery) -> bool:
+        """Make one attempt and record it; whether other deliveries are due by that."""
         resources, started_at = self._resources, self._resources.clock()
         if not delivery.lease.outlasts(started_at):
             log.warning("delivery", action="lease_expired", delivery=delivery.id)
@@ -63,5 +90,4 @@ class Deliverer:
                 delivery.event_id, delivery.type, delivery.body, delivery.attempt_id, delivery.url
             )
             outcome = await send(resources, delivery.settings, message, started_at)
-        others_due = await self._recorder.record(delivery, outcome, started_at)
-        return others_due or delivery.at_limit
+        return await self._recorder.record(delivery, outcome, started_at)

@@ -41,6 +41,7 @@ RETRY_AFTER_STATUSES = frozenset({429, 503})  # where the header is honoured: St
 NEVER = FailureThresholds(float("inf"), float("inf"))
 MAX_WRITERS = 4  # batches recorded at a time; with fewer, attempts wait for the disk
 MAX_BATCH = 64  # attempts
+MAX_LOGGED = 8  # attempts that delivered, of one batch, that have a line each in the log
 RETRY_INTERVAL = 0.2  # seconds between tries to record while Postgres is away
 
 # By subscriber id: the deliveries that were attempted, with what each says of its health.
@@ -151,8 +152,7 @@ class AttemptRecorder:
                 await record_store.lock_claimed(tx, attempts)
                 recorded, following, results = await self._record(tx, attempts, now)
                 changed = await self._change_health(tx, results, now) if results else []
-        for attempt in attempts:
-            _log(attempt, fenced=attempt.delivery.id not in recorded)
+        _log_all(attempts, recorded)
         for before, after in changed:
             await health_events.after_health_change(self._resources, before, after)
         return [bool(following)] * len(attempts)
@@ -211,6 +211,29 @@ class AttemptRecorder:
             await health_store.write(tx, [after for _, after in changed])
             await work.notify(tx, Work.DELIVER)  # what waited for them may be due for any worker
         return changed
+
+
+def _log_all(attempts: Sequence[AttemptRecord], recorded: set[str]) -> None:
+    """Log each attempt; where many were recorded together, those that delivered on one line."""
+    delivered = [
+        attempt
+        for attempt in attempts
+        if attempt.state is DeliveryState.DELIVERED and attempt.delivery.id in recorded
+    ]
+    if len(delivered) <= MAX_LOGGED:
+        delivered = []
+    else:
+        log.info(
+            "delivery",
+            action="deliveries_attempted",
+            deliveries=[attempt.delivery.id for attempt in delivered],
+            latency_ms=max(attempt.latency_ms for attempt in delivered),
+            state=DeliveryState.DELIVERED,
+        )
+    together = {attempt.delivery.id for attempt in delivered}
+    for attempt in attempts:
+        if attempt.delivery.id not in together:
+            _log(attempt, fenced=attempt.delivery.id not in recorded)
 
 
 def _log(attempt: AttemptRecord, *, fenced: bool) -> None:

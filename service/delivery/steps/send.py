@@ -1,10 +1,11 @@
 """Sending a message to a subscriber: signed by Standard Webhooks, over HTTP or to a stream."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from service.delivery.domain import cloudevents
 from service.delivery.domain.send_settings import SendSettings
@@ -18,8 +19,7 @@ from service.subscribers.domain.subscriber import Format, SubscriberType
 from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
+class OutgoingMessage(Struct, frozen=True):
     """An event on its way to one subscriber."""
 
     event_id: str  # goes out in the header webhook-id

@@ -1,9 +1,9 @@
 """Claiming due deliveries under a lease, by rate limits, circuit breakers, fairness and order."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import datetime
 
+from msgspec import Struct, structs
 from sqlalchemy import text
 
 from service.delivery.domain.send_settings import SendSettings
@@ -18,10 +18,10 @@ MAX_WAIT = 2 * MAX_PAUSE
 SHARES = 4  # a claim looks at so many times its equal share of each subscriber's due deliveries
 
 
-@dataclass(slots=True)
-class DueDelivery:
+class DueDelivery(Struct):
     """A delivery that this worker has claimed, with all that an attempt at it needs."""
 
+    lease: Lease  # under which this worker has it
     id: str  # the delivery's
     subscriber_id: str  # whom it goes to
     # Of one ordering key and subscriber, at most one delivery is under way at a time. It is the id
@@ -37,8 +37,6 @@ class DueDelivery:
     followers: int  # that were made to wait behind it, when it was claimed
     subscriber_version: int  # raised with every change of the subscriber
     at_limit: bool  # this claim took as many as its subscriber may have: there may be more
-    _: KW_ONLY  # what follows is given by name
-    lease: Lease  # under which this worker has it
     settings: SendSettings | None = None  # None if the subscriber's secrets cannot be decrypted
 
     @property
@@ -202,8 +200,7 @@ _CLAIM = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimLimits:
+class ClaimLimits(Struct, frozen=True):
     """What one claim may take, and under which lease."""
 
     token: str  # of the lease
@@ -217,9 +214,9 @@ class ClaimLimits:
 async def claim_due(tx: Connection, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
     """Claim deliveries that are due to active subscribers, the longest due of each
     first. Until their lease ends, no other claim takes them."""
-    values = {**asdict(limits), "now": now, "max_wait": MAX_WAIT}
+    values = {**structs.asdict(limits), "now": now, "max_wait": MAX_WAIT}
     values["max_looked_at"] = SHARES * limits.limit
     return [
-        DueDelivery(*row, lease=Lease(limits.token, row[0], limits.until))
+        DueDelivery(Lease(limits.token, row["id"], limits.until), *row)
         for row in await tx.execute(_CLAIM, values)
     ]

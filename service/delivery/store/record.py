@@ -9,21 +9,20 @@ began, so that the statement sees them all; else it is tried again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import text
 
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.subscriber_health import AttemptResult
 from service.delivery.store.claim import DueDelivery
 from service.kit.database.connection import Connection
-from service.kit.database.json_rows import encode_rows, from_rows
+from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(Struct, frozen=True):
     """An attempt at a claimed delivery as it is recorded, and what it makes of the delivery."""
 
     delivery: DueDelivery  # as it was claimed
@@ -37,18 +36,21 @@ class AttemptRecord:
     result: AttemptResult | None  # what it says of the subscriber's health; None if nothing
 
 
-_ATTEMPT_COLUMNS = {
-    "id": "text",
-    "token": "text",
-    "state": "text",
-    "due_at": "timestamptz",
-    "started_at": "timestamptz",
-    "status": "int",
-    "latency_ms": "float",
-    "error": "text",
-    "delivered": "bool",
-    "followers": "int",
-}
+class _Row(Struct, omit_defaults=True):
+    """An attempt as it is written, and what must still be so."""
+
+    id: str
+    token: str
+    state: str
+    followers: int
+    started_at: datetime
+    latency_ms: float
+    delivered: bool
+    due_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+
+
 # Deliveries are locked in the order of their ids, by everybody: here, and by _RECORD, which takes
 # them in the order in which they are given.
 _LOCK = text("""
@@ -63,7 +65,7 @@ _RECORD = text(f"""
         UPDATE deliveries d SET
             state = g.state, due_at = g.due_at, lease_token = NULL, attempts = d.attempts + 1,
             finished_at = CASE WHEN g.state <> 'pending' THEN CAST(:now AS timestamptz) END
-        FROM (SELECT * FROM {from_rows("attempts", _ATTEMPT_COLUMNS, bytea="response_bodies")}) g
+        FROM (SELECT * FROM {from_rows("attempts", columns_of(_Row), bytea="response_bodies")}) g
         WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = g.id
         AND (d.lease_token = g.token) IS TRUE
         AND (d.followers = g.followers OR g.state = 'pending')
@@ -150,25 +152,26 @@ async def record_attempts(
 def _values(attempts: Sequence[AttemptRecord], now: datetime) -> dict[str, Any]:
     return {
         "ids": [attempt.delivery.id for attempt in attempts],
-        "attempts": encode_rows([_columns(attempt) for attempt in attempts]),
+        "attempts": encode_rows([_row(attempt) for attempt in attempts]),
         "response_bodies": [attempt.response_body for attempt in attempts],
         "now": now,
     }
 
 
-def _columns(attempt: AttemptRecord) -> dict[str, Any]:
-    return {
-        "id": attempt.delivery.id,
-        "token": attempt.delivery.lease.token,
-        "state": attempt.state,
-        "due_at": attempt.due_at,
-        "started_at": attempt.started_at,
-        "status": attempt.status,
-        "latency_ms": attempt.latency_ms,
-        "error": attempt.error,
-        "delivered": attempt.state is DeliveryState.DELIVERED,
-        "followers": attempt.delivery.followers,
-    }
+def _row(attempt: AttemptRecord) -> _Row:
+    delivery = attempt.delivery
+    return _Row(
+        id=delivery.id,
+        token=delivery.lease.token,
+        state=attempt.state,
+        followers=delivery.followers,
+        started_at=attempt.started_at,
+        latency_ms=attempt.latency_ms,
+        delivered=attempt.state is DeliveryState.DELIVERED,
+        due_at=attempt.due_at,
+        status=attempt.status,
+        error=attempt.error,
+    )
 
 
 # Of each ordering key the last is canceled first: if the subscriber is made active again meanwhile,

@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 class WorkLoop(Generic[T]):
     """Claims items by `claim(n)`, which takes at most n of them under a lease, and does each by
-    `handle`, at most `concurrency` at a time; True from `handle` says that others are due by that.
+    `handle`, at most `concurrency` at a time. `handle` may say whether it is time to claim others
+    by that; None: it does not know.
 
     An item that `handle` could not finish is left to its lease, which is not renewed any more: then
     it is claimed again. At most `detached` items that take longer than DETACH_AFTER do not count
@@ -41,8 +42,8 @@ class WorkLoop(Generic[T]):
         self._handle = handle
         self._concurrency = concurrency
         self._max_detached = detached
-        self._handling: dict[asyncio.Task[None], T] = {}
-        self._detached: dict[asyncio.Task[None], T] = {}
+        self._handling: dict[asyncio.Task[bool | None], T] = {}
+        self._detached: dict[asyncio.Task[bool | None], T] = {}
         self._notified = asyncio.Event()
         self._freed = asyncio.Event()
         self._stopping = False
@@ -88,12 +89,12 @@ class WorkLoop(Generic[T]):
             if not free:
                 return
             claimed = await self._claim(free)
-            for item in claimed:
-                task = asyncio.create_task(self._handle_safely(item))
-                self._handling[task] = item
+            started = {asyncio.create_task(self._handle_safely(item)): item for item in claimed}
+            self._handling |= started
+            for task in started:
                 task.add_done_callback(self._ended)
-                if self._max_detached:
-                    asyncio.get_running_loop().call_later(DETACH_AFTER, self._detach, task)
+            if started and self._max_detached:
+                asyncio.get_running_loop().call_later(DETACH_AFTER, self._detach, [*started])
             if len(claimed) * CLAIM_SHARE < free:
                 return
 
@@ -113,26 +114,31 @@ class WorkLoop(Generic[T]):
             await self._freed.wait()
         return 0 if self._stopping else free
 
-    def _detach(self, task: asyncio.Task[None]) -> None:
-        if task in self._handling and len(self._detached) < self._max_detached:
-            self._detached[task] = self._handling.pop(task)
-            self._freed.set()
+    def _detach(self, tasks: Sequence[asyncio.Task[bool | None]]) -> None:
+        for task in tasks:
+            if task in self._handling and len(self._detached) < self._max_detached:
+                self._detached[task] = self._handling.pop(task)
+                self._freed.set()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """In a busy loop the end of an item may make room for work that a claim passed over."""
-        if len(self._handling) * BUSY_SHARE >= self._concurrency or task in self._detached:
+    def _ended(self, task: asyncio.Task[bool | None]) -> None:
+        """In a busy loop the end of an item may make room for work that a claim passed over, unless
+        its handler knows better."""
+        others_due = None if task.cancelled() else task.result()
+        if others_due is None:
+            others_due = len(self._handling) * BUSY_SHARE >= self._concurrency
+        if others_due:
             self._notified.set()
         self._handling.pop(task, None)
         self._detached.pop(task, None)
         self._freed.set()
 
-    async def _handle_safely(self, item: T) -> None:
+    async def _handle_safely(self, item: T) -> bool | None:
         try:
-            if await self._handle(item):
-                self.notify()
+            return await self._handle(item)
         except Unavailable as error:
             log.warning(
                 "work_loop", action="result_not_recorded", loop=self.name, error=error.reason
             )
         except Exception:  # a fault of ours in one item must not stop the others
             log.exception("work_loop", action="fault", loop=self.name)
+        return None

@@ -5,10 +5,13 @@ becomes ~, /%2E%2E/ goes away), and a host that checks the signature refuses the
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
 from yarl import URL
+
+MAX_PARSED: Final = 4096  # URLs that are kept as they were parsed last; a few kB each
 
 _HTTP_URL: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 _ABSOLUTE: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # RFC 3986, 3.1
@@ -18,6 +21,7 @@ _STRIPPED: Final = "".join(map(chr, range(0x21)))  # WHATWG URL, 4.4: removed at
 _REMOVED: Final = str.maketrans("", "", "\t\r\n")  # and inside
 
 
+@lru_cache(MAX_PARSED)
 def exact_url(url: str) -> URL:
     """An http or https URL for aiohttp, without its fragment; ValueError if it is no such URL.
 
