@@ -48,8 +48,7 @@ def from_rows(name: str, columns: Mapping[str, str], bytea: str = "") -> str:
     the last column, called bytes.
     """
     typed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-    # Not json_to_recordset, which reads text that is nested once more for each level.
-    recordset = f"jsonb_to_recordset(CAST(CAST(:{name} AS text) AS jsonb))"
+    recordset = f"json_to_recordset(CAST(CAST(:{name} AS text) AS json))"
     if not bytea:
         return f"{recordset} AS {name} ({typed})"
     names = ", ".join([*columns, "bytes"])
