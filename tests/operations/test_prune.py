@@ -17,7 +17,8 @@ DAY = 24 * 3600
 CALLBACKS = """
     INSERT INTO callbacks (id, source, dedup_key, body, size, headers, verdict, verification,
         received_at)
-    SELECT 'cbk_' || n, 'provider', n, '', 0, '{}', 'unknown', 'signed', $2
+    SELECT overlay($3 placing lpad(n::text, 6, '0') from 25), 'provider', n, '', 0, '{}',
+        'unknown', 'signed', $2
     FROM generate_series(1, $1) n
 """
 ENDED = """
@@ -39,7 +40,7 @@ ENDED = """
 
 
 async def test_raw_callbacks_are_kept_for_the_retention_time(api: Api, clock: Clock) -> None:
-    await fetch(api.resources, CALLBACKS, BATCH + 1, clock())
+    await fetch(api.resources, CALLBACKS, BATCH + 1, clock(), api.resources.new_id("cbk"))
     clock.advance(api.resources.settings.retention_callbacks_days * DAY)
     await prune.prune(api.resources)
     assert len(await fetch(api.resources, "SELECT id FROM callbacks")) == BATCH + 1
