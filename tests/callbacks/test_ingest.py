@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.callbacks.domain.callback import RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.work import Work
+from service.subjects.steps.transition import MAX_LINE_ENTRIES
 from service.submission.steps import submit
 from tests.support.api import Api
 from tests.support.callbacks import (
@@ -194,3 +196,19 @@ async def test_reports_that_arrive_together_are_applied_in_the_order_of_the_prov
     results = await ingest.ingest(api.resources, callbacks)
     assert [result.verdict for result in results] == ["applied", "applied"]
     assert await api.event_types(subject_id) == ["queued", "submitted", "processing", "succeeded"]
+
+
+async def test_many_transitions_at_once_share_log_lines_and_none_is_left_out(api: Api) -> None:
+    tasks = [str(int(TASK_ID) + number) for number in range(MAX_LINE_ENTRIES + 1)]
+    ids = [await submitted_subject(api, task) for task in tasks]
+    now, callbacks = api.resources.clock(), []
+    for id_, task in zip(ids, tasks, strict=True):
+        body = legacy_callback(id_, task=task)
+        raw = RawCallback("provider", None, signed_headers(body, now, f"msg_{task}"), body, now)
+        callbacks.append(verify(api.resources, raw))
+    with capture_logs() as lines:
+        await ingest.ingest(api.resources, callbacks)
+    assert [len(line["transitions"]) for line in lines] == [MAX_LINE_ENTRIES, 1]
+    entries = [entry for line in lines for entry in line["transitions"]]
+    assert sorted(entry["subject"] for entry in entries) == sorted(ids)
+    assert {(entry["before"], entry["after"]) for entry in entries} == {("submitted", "succeeded")}

@@ -63,7 +63,7 @@ def test_log_lines_say_the_same_actions() -> None:
         ),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
         *("stopped", "stream_aborted", "subscriber_health_changed", "sweep_failed"),
-        *("provider_task_conflict", "transition", "unavailable", "unknown_setting"),
+        *("provider_task_conflict", "transition", "transitions", "unavailable", "unknown_setting"),
         *("unknown_status", "unreadable_answer"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

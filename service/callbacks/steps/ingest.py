@@ -46,8 +46,7 @@ async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[Ca
         async with resources.database.autocommit() as tx:
             await resources.webhook_secrets.refresh(tx)
         return await ingest(resources, [verify(resources, callback.raw) for callback in callbacks])
-    for callback, result in zip(callbacks, results, strict=True):
-        log_result(callback, result)
+    log_results(callbacks, results)
     return results
 
 
@@ -90,12 +89,18 @@ async def store_and_apply(
     return results
 
 
-def log_result(callback: Callback, result: CallbackResult) -> None:
-    """After the commit, log the callback's transition, or why there is none."""
-    if result.transition is not None and result.transition.ignored is None:
-        signal = f"callback {callback.report.status_word[:50]}"
-        transition.log_transition(result.transition, signal)
-        return
+def log_results(callbacks: Sequence[Callback], results: Sequence[CallbackResult]) -> None:
+    """After the commit, log the callbacks' transitions, or why there is none."""
+    moves = []
+    for callback, result in zip(callbacks, results, strict=True):
+        if result.transition is not None and result.transition.ignored is None:
+            moves.append((result.transition, f"callback {callback.report.status_word[:50]}"))
+        else:
+            _log_stored(callback, result)
+    transition.log_transitions(moves)
+
+
+def _log_stored(callback: Callback, result: CallbackResult) -> None:
     log.info(
         "callback",
         action="callback_stored",

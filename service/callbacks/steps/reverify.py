@@ -112,7 +112,7 @@ async def _verify_again(resources: Resources, record: CallbackRecord) -> Callbac
     except SecretsChanged:
         await _refresh_secrets(resources)
         return await _verify_again(resources, record)
-    ingest.log_result(callback, result)
+    ingest.log_results([callback], [result])
     return callback
 
 
