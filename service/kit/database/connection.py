@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Compiled
 from sqlalchemy.sql.cache_key import CacheKey
 
-from service.kit.database.errors import DRIVER_ERRORS, translate_errors
+from service.kit.database.errors import DRIVER_ERRORS, TranslatedErrors
 from service.kit.errors import Unavailable
 
 Row = asyncpg.Record  # columns by position and by name, row[0] and row["id"]; or unpacked
@@ -46,7 +46,7 @@ class Connection:
         is: it is a fault of ours.
         """
         sql, parameters = _compile_for_driver(clause, values)
-        with translate_errors(self._driver):
+        with TranslatedErrors(self._driver):
             rows: Sequence[Any] = await self._driver.fetch(sql, *parameters)
         return rows
 
@@ -75,7 +75,7 @@ class Connection:
 
     async def _step(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
-            with translate_errors(self._driver):
+            with TranslatedErrors(self._driver):
                 await step()
         except BaseException:
             self._driver.terminate()  # or whoever has it next would be inside this transaction

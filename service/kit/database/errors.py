@@ -1,7 +1,5 @@
 """Errors of Postgres and its driver: which are transient, and what they say in one line."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -26,28 +24,26 @@ TRANSIENT: Final = (
 )
 
 
-@contextmanager
-def translate_errors(driver: asyncpg.Connection) -> Iterator[None]:
-    """Raise Unavailable in place of an error of this connection that is transient; a connection
-    that can be of no more use is ended."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
+class TranslatedErrors:
+    """A context that raises Unavailable in place of an error of this connection that is transient;
+    a connection that can be of no more use is ended."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: object, _traceback: object) -> None:
+        if not isinstance(error, DRIVER_ERRORS):
+            return
         state = _sqlstate(error)
         if isinstance(error, CONNECTION_ERRORS) or state == READ_ONLY:
-            driver.terminate()  # it would stay broken when Postgres is well again
-        if driver.is_closed() or state.startswith(TRANSIENT):
+            self._driver.terminate()  # it would stay broken when Postgres is well again
+        if self._driver.is_closed() or state.startswith(TRANSIENT):
             raise as_unavailable(error) from error
-        raise
-
-
-@contextmanager
-def translate_connect_errors() -> Iterator[None]:
-    """Raise Unavailable in place of whatever goes wrong while a connection is opened."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise Unavailable from error
 
 
 def is_transient(error: object) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -13,7 +13,8 @@ import orjson
 
 from service.kit.database.connect import CONNECT_TIMEOUT, connect
 from service.kit.database.connection import Connection
-from service.kit.database.errors import DRIVER_ERRORS, translate_connect_errors
+from service.kit.database.errors import DRIVER_ERRORS
+from service.kit.errors import Unavailable
 
 COMMAND_TIMEOUT: Final = 45.0  # seconds; Postgres itself should have given up before
 
@@ -45,15 +46,25 @@ class Pool:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for the caller alone; Unavailable if there is none in time."""
-        async with AsyncExitStack() as stack:
-            with translate_connect_errors():
-                async with asyncio.timeout(self._timeouts.acquire):
-                    await stack.enter_async_context(self._slots)
-                driver = await self._idle_or_new()
+        await self._take_slot()
+        try:
+            driver = await self._idle_or_new()
             try:
                 yield Connection(driver)
             finally:
                 self._put_back(driver)
+        finally:
+            self._slots.release()
+
+    async def _take_slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()  # without a wait, which needs no time-out
+            return
+        try:
+            async with asyncio.timeout(self._timeouts.acquire):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Unavailable from error
 
     async def close(self) -> None:
         """Close all connections; one that is in use is ended when it is put back."""
@@ -63,10 +74,14 @@ class Pool:
                 await self._idle.pop().close(timeout=self._timeouts.check)
 
     async def _idle_or_new(self) -> asyncpg.Connection:
-        if self._idle:
-            driver = self._idle.pop()
-            if await self._is_usable(driver):
+        try:
+            if self._idle and await self._is_usable(driver := self._idle.pop()):
                 return driver
+            return await self._new()
+        except DRIVER_ERRORS as error:
+            raise Unavailable from error
+
+    async def _new(self) -> asyncpg.Connection:
         driver = await self._connect()
         for kind in ("json", "jsonb"):
             await driver.set_type_codec(
