@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +18,7 @@ from service.event_feed.web import routes as event_feed_routes
 from service.intake.web import routes as intake_routes
 from service.kit.errors import CallsheetError
 from service.kit.http.large_bodies import LargeBodyReader
+from service.kit.http.request import Request
 from service.kit.http.responses import error_response, problem_response
 from service.kit.http.routing import Match, RouteTable, route
 from service.openapi import routes as openapi
@@ -121,9 +121,8 @@ async def _respond(scope: Scope, receive: Receive) -> ASGIApp:
     handler = match.handlers.get(scope["method"]) or match.handlers.get(None)
     if handler is None:
         return _method_not_allowed(match)
-    scope["path_params"] = match.parameters
     try:
-        return await handler(Request(scope, receive))
+        return await handler(Request(scope, receive, match.parameters))
     except CallsheetError as error:
         return error_response(error)
     except Exception as error:

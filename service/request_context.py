@@ -2,8 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
-
+from service.kit.http.request import Request
 from service.resources import Resources
 
 

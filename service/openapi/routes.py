@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 import orjson
 import yaml
-from starlette.requests import Request
 from starlette.responses import Response
 
+from service.kit.http.request import Request
 from service.kit.http.responses import JSON
 from service.request_context import public_path, resources
 from service.status.web.conditional import parse_if_none_match

@@ -1,9 +1,9 @@
 """Which handler answers which path and method, and what it finds in the path."""
 
 import pytest
-from starlette.requests import Request
 from starlette.responses import Response
 
+from service.kit.http.request import Request
 from service.kit.http.routing import RouteTable, route
 
 

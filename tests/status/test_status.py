@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from starlette.datastructures import Headers
 
 from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
+from service.kit.http.headers import Headers
 from service.status.steps import read as status_read
 from service.status.web.conditional import parse_if_none_match, retry_after
 from service.subjects.domain.lifecycle import TERMINAL, Signal, State
@@ -142,7 +142,7 @@ def test_what_is_not_its_tag_is_something_else(lines: list[str]) -> None:
 
 
 def header(name: str, lines: Sequence[str]) -> Headers:
-    return Headers(raw=[(name.encode(), line.encode("latin-1")) for line in lines])
+    return Headers([(name.encode(), line.encode("latin-1")) for line in lines])
 
 
 async def test_a_head_says_the_same_without_the_body(api: Api) -> None:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from starlette.datastructures import Headers
 
 from service.event_feed.steps import event_hub
+from service.kit.http.headers import Headers
 from service.resources import Resources
 from service.status.web import conditional
 from service.status.web.conditional import preferred_wait
@@ -267,7 +267,7 @@ NO_WAITS = [
 
 
 def prefer(lines: list[str]) -> Headers:
-    return Headers(raw=[(b"prefer", line.encode("latin-1")) for line in lines])
+    return Headers([(b"prefer", line.encode("latin-1")) for line in lines])
 
 
 @pytest.mark.parametrize(("lines", "seconds"), WAITS)

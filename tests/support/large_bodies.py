@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import starlette.requests
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
@@ -19,6 +19,7 @@ from starlette.types import Message
 from service.kit.errors import CallsheetError
 from service.kit.http import large_bodies
 from service.kit.http.large_bodies import MAX_IN_MEMORY, LargeBodyReader
+from service.kit.http.request import Request
 from service.kit.http.responses import error_response, json_response
 from tests.support.http_server import http_server
 
@@ -52,14 +53,17 @@ async def body_server(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that answers with what `make` gives for a body, once `hold` is set."""
 
-    async def answer(request: Request) -> Response:
-        async with large_bodies.read(request, LIMIT, request.headers.get("account", "acc")) as body:
+    async def answer(given: starlette.requests.Request) -> Response:
+        request = Request(given.scope, given.receive, {})
+        async with large_bodies.read(
+            request, LIMIT, request.headers.get("account") or "acc"
+        ) as body:
             made = await body.apply(make)
             if hold is not None:
                 await hold.wait()
             return json_response({"large": body.large, "made": made})
 
-    async def refused(_request: Request, error: Exception) -> Response:
+    async def refused(_request: starlette.requests.Request, error: Exception) -> Response:
         return error_response(cast("CallsheetError", error))
 
     routes = [Route("/", answer, methods=["POST"])]

@@ -1,13 +1,12 @@
 """Authorization of a request: its caller, with the scope it needs, in the account it is about."""
 
-from starlette.requests import Request
-
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.store.owners import OWNED_PATH_PARAMETERS
 from service.kit.errors import Unauthorized
 from service.kit.http.headers import single_header
+from service.kit.http.request import Request
 from service.kit.http.requests import Query, path_parameter
 from service.request_context import resources
 

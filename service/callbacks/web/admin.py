@@ -4,7 +4,6 @@ import base64
 from dataclasses import replace
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -13,6 +12,7 @@ from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import read
 from service.callbacks.steps.reverify import reverify
 from service.callbacks.store.archive import CallbackFilter, CallbackRecord, CallbackSummary
+from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import json_response
 from service.kit.timestamps import format_rfc3339

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import structlog
 from msgspec.structs import replace
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -25,6 +24,7 @@ from service.intake.steps.validate import validate
 from service.intake.web.routes import accept_body
 from service.kit.errors import CallsheetError, NotFound
 from service.kit.http.headers import single_header
+from service.kit.http.request import Request
 from service.kit.http.requests import Query
 from service.kit.http.responses import JSON, error_response
 from service.kit.http.routing import route
@@ -53,7 +53,7 @@ def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             body = envelopes.error_envelope(request_id, code, envelopes.error_message(error))
             return _response(code, body, _forwarded_headers(error))
         except Exception:
-            log.exception("web", action="fault", path=request.url.path)
+            log.exception("web", action="fault", path=request.path)
             message = "This is a fault of ours; it has been logged."
             body = envelopes.error_envelope(request_id, INTERNAL_ERROR, message)
             return _response(INTERNAL_ERROR, body)
@@ -151,7 +151,7 @@ async def unknown_method(request: Request) -> Response:
 
 
 def _unknown(request: Request, code: int) -> Response:
-    message = f"{request.method} {quotable(request.url.path)}"
+    message = f"{request.method} {quotable(request.path)}"
     return _response(
         code, envelopes.error_envelope(resources(request).new_id("req"), code, message)
     )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -12,6 +11,7 @@ from service.delivery.steps import delivery_log
 from service.delivery.steps import replay as replay_steps
 from service.delivery.store.delivery_log import DeliveryFilter, DeliveryView
 from service.kit.http.cursors import decode_cursor, encode_cursor
+from service.kit.http.request import Request
 from service.kit.http.requests import (
     DEFAULT_LIMIT,
     MAX_LIMIT,

@@ -3,7 +3,6 @@ resume after Last-Event-ID."""
 
 from collections.abc import Sequence
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -16,6 +15,7 @@ from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import wants_stream
 from service.event_feed.web.sse import Feed, SSEStream
 from service.kit.http.headers import single_header
+from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import raw_page
 from service.request_context import resources

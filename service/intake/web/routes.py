@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -17,6 +16,7 @@ from service.intake.steps.validate import MAX_BATCH, validate, validate_many
 from service.kit.errors import CallsheetError, FieldError, Invalid
 from service.kit.http import large_bodies
 from service.kit.http.headers import single_header
+from service.kit.http.request import Request
 from service.kit.http.requests import MAX_SMALL_BODY, Query
 from service.kit.http.responses import error_body, json_response, status_of
 from service.provider.domain.model_capabilities import MODELS

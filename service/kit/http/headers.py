@@ -4,9 +4,32 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from starlette.datastructures import Headers
-
 from service.kit.errors import Malformed
+
+
+class Headers:
+    """The header lines of a request, by name. Most are asked for in vain."""
+
+    __slots__ = ("_lines", "_names")
+
+    def __init__(self, lines: Sequence[tuple[bytes, bytes]]) -> None:
+        """`lines` have lower-case names, as ASGI gives them."""
+        self._lines = lines
+        self._names = dict(lines)
+
+    def getlist(self, name: str) -> list[str]:
+        """The values of all lines of this name, which is given in lower case."""
+        sought = name.encode()
+        if sought not in self._names:
+            return []
+        return [value.decode("latin-1") for given, value in self._lines if given == sought]
+
+    def get(self, name: str) -> str | None:
+        """The value of the first line of this name; None without one."""
+        return next(iter(self.getlist(name)), None)
+
+    def __contains__(self, name: str) -> bool:
+        return name.encode() in self._names
 
 
 def combined_headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
-from starlette.requests import Request
 from starlette.types import Receive
 
 from service.kit.concurrency.fair_semaphore import FairSemaphore
@@ -24,6 +23,7 @@ from service.kit.concurrency.limiter import Limiter
 from service.kit.errors import Malformed, TooLarge, Unavailable
 from service.kit.http.body import BodyReader, parse_json, require_json
 from service.kit.http.headers import combined_headers
+from service.kit.http.request import Request
 
 log = structlog.get_logger()
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
 from service.kit.errors import FieldError, Invalid, NotFound
 from service.kit.http.body import BodyReader, parse_json, require_json
 from service.kit.http.headers import combined_headers
+from service.kit.http.request import Request
 from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import ValidationContext
 

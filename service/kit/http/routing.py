@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from starlette.requests import Request
 from starlette.types import ASGIApp
+
+from service.kit.http.request import Request
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]  # gives the response
 REST: Final = ":path}"  # a parameter that ends so takes all that is left of a path

@@ -1,8 +1,8 @@
 """Health checks, open to all: /healthz (liveness) and /readyz (readiness)."""
 
-from starlette.requests import Request
 from starlette.responses import Response
 
+from service.kit.http.request import Request
 from service.kit.http.responses import json_response
 from service.operations.steps import readiness
 from service.request_context import resources

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.datastructures import Headers
-
+from service.kit.http.headers import Headers
 from service.subjects.domain.subject import Subject
 
 MAX_WAIT: Final = 60  # seconds; a longer wait counts as this
@@ -31,14 +30,10 @@ _PREFERENCE: Final = re.compile(
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
-def etag(subject: Subject) -> str:
-    """The weak ETag of a subject. It changes with each change of state, even one that makes no
-    event (`attempts` rises with every claim, so no ETag comes back), and with each warning; not
-    with the position in the queue."""
-    return f'W/"{_opaque_tag(subject)}"'
-
-
-def _opaque_tag(subject: Subject) -> str:
+def opaque_tag(subject: Subject) -> str:
+    """What the weak ETag of a subject has between its quotes. It changes with each change of state,
+    even one that makes no event (`attempts` rises with every claim, so no ETag comes back), and
+    with each warning; not with the position in the queue."""
     warned = f"-{len(subject.warnings)}" if subject.warnings else ""
     return f"{subject.version}-{subject.state}-{subject.attempts}{warned}"
 
@@ -57,11 +52,11 @@ class IfNoneMatch:
 
     def matches_subject(self, subject: Subject) -> bool:
         """Whether it names the present ETag of a subject."""
-        return self.matches(_opaque_tag(subject))
+        return self.matches(opaque_tag(subject))
 
     def or_present(self, subject: Subject) -> "IfNoneMatch":
         """Itself; or, if it names no tag, one that names the present ETag of a subject."""
-        return self if self.every or self.tags else IfNoneMatch(frozenset({_opaque_tag(subject)}))
+        return self if self.every or self.tags else IfNoneMatch(frozenset({opaque_tag(subject)}))
 
 
 NO_TAGS: Final = IfNoneMatch(frozenset())
@@ -81,7 +76,10 @@ def parse_if_none_match(headers: Headers) -> IfNoneMatch:
 def preferred_wait(headers: Headers) -> int | None:
     """The seconds of Prefer: wait, from 0 to MAX_WAIT; None if there is none, or it cannot be read
     and so is ignored. The first of several counts (RFC 7240, section 2)."""
-    for member in _members(_MEMBER, headers.getlist("prefer")):
+    lines = headers.getlist("prefer")
+    if not lines:
+        return None
+    for member in _members(_MEMBER, lines):
         preference = _PREFERENCE.match(member)
         if preference is not None and preference["name"].lower() == "wait":
             value = preference["token"] or _ESCAPED.sub(r"\1", preference["quoted"] or "")

@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -16,6 +15,7 @@ from service.accounts.web.authorize import account_filter, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.cursors import decode_cursor, encode_cursor
+from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter, refuse_query
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
@@ -26,7 +26,7 @@ from service.status.store.subject_lists import SubjectFilter
 from service.status.web.conditional import (
     IfNoneMatch,
     capped_wait,
-    etag,
+    opaque_tag,
     parse_if_none_match,
     preferred_wait,
     retry_after,
@@ -123,29 +123,36 @@ async def _answer(
 ) -> Response:
     """The subject, or 304 if the caller has it; `waited` is the wait that was applied, in seconds
     (None: there was none)."""
-    age = (resources(request).clock() - subject.created_at).total_seconds()
-    headers = {"etag": etag(subject), "cache-control": CACHE_CONTROL}
+    tag = opaque_tag(subject)
+    headers = {"etag": f'W/"{tag}"', "cache-control": CACHE_CONTROL}
     if subject.finished_at is None:
-        headers["retry-after"] = str(retry_after(age))
+        headers["retry-after"] = str(retry_after(_age(request, subject)))
     if waited is not None:
         headers["preference-applied"] = f"wait={waited}"
     if request.app.state.hub.closed:
         headers["connection"] = "close"  # the client is to ask another process
-    if if_none_match.matches_subject(subject):
+    if if_none_match.matches(tag):
         return Response(None, 304, headers)
-    shown = public_subject(subject) | caller.account_field
+    shown = public_subject(subject)
+    shown |= caller.account_field
     if subject.state is State.QUEUED:
-        shown |= await _queue_position(request, subject, age)
+        shown |= await _queue_position(request, subject)
     return json_response(shown, 200, headers)
 
 
-async def _queue_position(request: Request, subject: Subject, age: float) -> dict[str, Any]:
+async def _queue_position(request: Request, subject: Subject) -> dict[str, Any]:
     """The member `queue` of a queued subject: its position, and its age in whole seconds; empty if
     it is no longer queued. Counted in one batch with what others ask for."""
     position: int | None = await request.app.state.batchers.queue_positions.submit(subject)
     if position is None:
         return {}
-    return {"queue": {"position": position, "age_seconds": max(0, int(age))}}
+    age = max(0, int(_age(request, subject)))
+    return {"queue": {"position": position, "age_seconds": age}}
+
+
+def _age(request: Request, subject: Subject) -> float:
+    """Seconds since the subject was accepted."""
+    return (resources(request).clock() - subject.created_at).total_seconds()
 
 
 def _criteria(query: Query) -> SubjectFilter:

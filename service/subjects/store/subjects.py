@@ -14,6 +14,7 @@ from service.subjects.domain.subject import Subject
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 COLUMN_NAMES = ", ".join(column.name for column in COLUMNS)
 _STATE_INDEX = [column.name for column in COLUMNS].index("state")
+_STATES = {state.value: state for state in State}  # State(value) costs more than all the rest
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
 _BY_ID = select(*COLUMNS).where(subjects.c.id == bindparam("subject_id"))
@@ -116,5 +117,5 @@ async def _first(tx: Connection, statement: Select[Any], **values: str) -> Subje
 def subject_of(row: Sequence[Any]) -> Subject:
     """The subject of a row of COLUMNS, which are Subject's fields in their order."""
     values = list(row)
-    values[_STATE_INDEX] = State(values[_STATE_INDEX])
+    values[_STATE_INDEX] = _STATES[values[_STATE_INDEX]]
     return Subject(*values)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -10,6 +9,7 @@ from service.accounts.steps import authenticate
 from service.accounts.web.authorize import account_filter, authorize
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
+from service.kit.http.request import Request
 from service.kit.http.requests import (
     DEFAULT_LIMIT,
     MAX_LIMIT,

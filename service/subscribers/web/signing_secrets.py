@@ -6,13 +6,13 @@ kids shown to them (`public_keys` of their subscriber), and not trust just any k
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import authorize
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
+from service.kit.http.request import Request
 from service.kit.http.requests import MAX_SMALL_BODY, Query, path_parameter, read_json
 from service.kit.http.responses import json_response
 from service.request_context import resources
@@ -62,7 +62,7 @@ async def jwks(request: Request) -> Response:
 
 async def _read_options(request: Request) -> Any:  # noqa: ANN401
     """The JSON value of an optional body; an empty object without a body."""
-    length, chunked = request.headers.get("content-length", "0"), "transfer-encoding"
+    length, chunked = request.headers.get("content-length") or "0", "transfer-encoding"
     if length == "0" and chunked not in request.headers:  # RFC 9112, section 6
         return {}
     return await read_json(request, MAX_SMALL_BODY)
