@@ -14,7 +14,7 @@ from service.intake.steps.accept import CreateBatcher, make_batcher
 from service.kit.concurrency.batcher import Batcher
 from service.resources import Resources
 from service.status.steps import read
-from service.subjects.domain.subject import Subject
+from service.subjects.domain.subject import ShownSubject
 
 LOOKUP_WRITERS = 2  # batches at a time: the pool for API keys has as many connections
 # Subjects of one look-up. There is one at a time: two would share what arrives, and cost as much
@@ -39,8 +39,10 @@ class Batchers:
     untrusted_callbacks: Batcher[Callback, CallbackResult]
     creates: CreateBatcher  # requests to create a subject, unless their media are large
     callers: CallerBatcher  # who calls, by API key or token
-    subjects: Batcher[tuple[str, str], Subject | None]  # by account and id; None: not found
-    queue_positions: Batcher[Subject, int | None]  # of queued subjects; None: not queued any more
+    subjects: Batcher[tuple[str, str], ShownSubject | None]  # by account and id; None: not found
+    queue_positions: Batcher[
+        ShownSubject, int | None
+    ]  # of queued subjects; None: not queued any more
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -108,5 +108,6 @@ def make_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "created_at": NOW,
         "updated_at": NOW,
         "finished_at": None,
+        "warnings": None,
     }
     return Subject(**(values | changes))

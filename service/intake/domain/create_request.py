@@ -162,10 +162,15 @@ def pending_create(
         document=request.document,
         state=State.QUEUED,
         version=1,
+        attempts=0,
         available_at=now,
+        provider_task_id=None,
+        result=None,
+        error=None,
         deadline=now + timedelta(seconds=min(max_seconds, request.cancel_after or max_seconds)),
         created_at=now,
         updated_at=now,
+        finished_at=None,
         warnings=[asdict(warning) for warning in request.warnings] or None,
     )
     return PendingCreate(request, subject, has_media_urls=has_media_urls(request.document))

@@ -10,33 +10,25 @@ from msgspec.structs import replace
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
 
 
-class Subject(Struct, frozen=True):
-    """One row of the table `subjects`. All times are aware, in UTC."""
+class ShownSubject(Struct, frozen=True):
+    """What is read of a row of the table `subjects` to show it to a caller. All times are aware, in
+    UTC."""
 
     id: str  # ours: `sub_…`; the provider has it as external_task_id
     account_id: str  # whose it is
     external_task_id: str | None  # the caller's own id, unique in the account; None: it gave none
-    fingerprint: str  # SHA-256 (hex) of `document`: equal requests have the same
     document: Mapping[str, Any]  # the validated request, as CreateRequest.document
     state: State  # lifecycle.py says what moves it on
     version: int  # counts the events of the subject, from 1
+    attempts: int  # submissions begun
     available_at: datetime  # not claimed before this, while queued
-    deadline: datetime  # it fails when it has not ended by then
+    provider_task_id: str | None  # None until the provider has answered
+    result: Mapping[str, Any] | None  # what the provider made; None unless succeeded
+    error: Mapping[str, Any] | None  # `code`, `message` and perhaps more; None unless failed
+    warnings: Sequence[Mapping[str, str]] | None  # each as an errors.FieldError; None: none
     created_at: datetime  # when the request was accepted
     updated_at: datetime  # when the state changed last
-    provider_task_id: str | None = None  # None until the provider has answered
-    provider_updated_at: datetime | None = None  # the newest it reported, by its own clock
-    result: Mapping[str, Any] | None = None  # what the provider made; None unless succeeded
-    error: Mapping[str, Any] | None = None  # `code`, `message` and perhaps more; None unless failed
-    lease_token: str | None = None  # under which a worker has claimed it; None unless submitting
-    lease_until: datetime | None = None  # when that lease ends
-    attempts: int = 0  # submissions begun
-    claimed_at: datetime | None = None  # when the newest submission began; None before the first
-    poll_count: int = 0  # polls since its state changed
-    next_poll_at: datetime | None = None  # when the provider is polled; None: no poll is wanted
-    callback_subscriber_id: str | None = None  # the hidden subscriber of its callback_url
-    finished_at: datetime | None = None  # None until the state is terminal
-    warnings: Sequence[Mapping[str, str]] | None = None  # each as an errors.FieldError; None: none
+    finished_at: datetime | None  # None until the state is terminal
 
     @property
     def reference_type(self) -> str:
@@ -47,6 +39,20 @@ class Subject(Struct, frozen=True):
     def tags(self) -> list[str]:
         """The ids of its tags, in the order given."""
         return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
+
+
+class Subject(ShownSubject, frozen=True):
+    """A row of the table `subjects`: what is shown of it, and what workers need."""
+
+    fingerprint: str  # SHA-256 (hex) of `document`: equal requests have the same
+    deadline: datetime  # it fails when it has not ended by then
+    provider_updated_at: datetime | None = None  # the newest it reported, by its own clock
+    lease_token: str | None = None  # under which a worker has claimed it; None unless submitting
+    lease_until: datetime | None = None  # when that lease ends
+    claimed_at: datetime | None = None  # when the newest submission began; None before the first
+    poll_count: int = 0  # polls since its state changed
+    next_poll_at: datetime | None = None  # when the provider is polled; None: no poll is wanted
+    callback_subscriber_id: str | None = None  # the hidden subscriber of its callback_url
 
 
 class StatusUpdate(Struct, frozen=True):

@@ -9,11 +9,12 @@ from sqlalchemy import Select, bindparam, select, text
 from service.kit.database.connection import Connection
 from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject
+from service.subjects.domain.subject import ShownSubject, Subject
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 COLUMN_NAMES = ", ".join(column.name for column in COLUMNS)
-_STATE_INDEX = [column.name for column in COLUMNS].index("state")
+_SHOWN_NAMES = ", ".join(field.name for field in fields(ShownSubject))
+_STATE_INDEX = [field.name for field in fields(ShownSubject)].index("state")  # in both
 _STATES = {state.value: state for state in State}  # State(value) costs more than all the rest
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
@@ -23,6 +24,9 @@ _LOCK = _BY_ID.with_for_update()
 _BY_IDS = text(f"""
     SELECT {COLUMN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - only our own column names are put in
+_SHOWN = text(f"""
+    SELECT {_SHOWN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
+""")  # noqa: S608 - likewise
 # It is read from its place in the order of all external ids of the account, which only the index
 # that leads there directly has. For equality alone another index of the account's looks as good
 # while the table is small, and then all that the account has would be read.
@@ -62,17 +66,16 @@ async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
     return {subject.id: subject for subject in map(subject_of, rows)}
 
 
-async def by_account_and_id(
+async def shown(
     tx: Connection, accounts_and_ids: Sequence[tuple[str, str]]
-) -> list[Subject | None]:
+) -> list[ShownSubject | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
-    subjects_by_id = await by_ids(tx, [id_ for _, id_ in accounts_and_ids])
+    rows = await tx.execute(_SHOWN, {"ids": [id_ for _, id_ in accounts_and_ids]})
+    found = {(row["account_id"], row["id"]): row for row in rows}
     return [
-        subject
-        if (subject := subjects_by_id.get(id_)) and subject.account_id == account_id
-        else None
-        for account_id, id_ in accounts_and_ids
+        None if (row := found.get(key)) is None else ShownSubject(*_values(row))
+        for key in accounts_and_ids
     ]
 
 
@@ -116,6 +119,10 @@ async def _first(tx: Connection, statement: Select[Any], **values: str) -> Subje
 
 def subject_of(row: Sequence[Any]) -> Subject:
     """The subject of a row of COLUMNS, which are Subject's fields in their order."""
+    return Subject(*_values(row))
+
+
+def _values(row: Sequence[Any]) -> list[Any]:
     values = list(row)
     values[_STATE_INDEX] = _STATES[values[_STATE_INDEX]]
-    return Subject(*values)
+    return values
