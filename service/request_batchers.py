@@ -20,10 +20,6 @@ LOOKUP_WRITERS = 2  # batches at a time: the pool for API keys has as many conne
 # Subjects of one look-up. There is one at a time: two would share what arrives, and cost as much
 # each. While Postgres reads, the answers of the look-up before are made.
 MAX_SUBJECTS = 64
-# Batches of callbacks at a time: while one is written another is gathered. Each costs Postgres and
-# this process as much as ten callbacks, so few and large ones are best.
-CALLBACK_WRITERS = 2
-MAX_CALLBACKS = 64  # of one batch
 MAX_UNTRUSTED = 500  # untrusted callbacks that may wait to be stored
 
 T = TypeVar("T")
@@ -62,12 +58,7 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         return lambda items: step(resources(), items)
 
     return Batchers(
-        callbacks=Batcher(
-            over(ingest.ingest),
-            writers=CALLBACK_WRITERS,
-            max_batch=MAX_CALLBACKS,
-            size_of=_body_size,
-        ),
+        callbacks=Batcher(over(ingest.ingest), size_of=_body_size),
         untrusted_callbacks=Batcher(
             over(ingest.ingest), writers=1, max_waiting=MAX_UNTRUSTED, size_of=_body_size
         ),

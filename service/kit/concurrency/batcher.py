@@ -14,8 +14,10 @@ from service.kit.errors import Unavailable
 
 log = structlog.get_logger()
 
-MAX_WRITERS = 4  # batches written at a time: with fewer, this process waits for Postgres
-MAX_BATCH = 32  # items of one batch; measured best
+# Batches written at a time: while one is written another is gathered. Each costs Postgres and this
+# process as much as ten items, so few and large ones are best.
+MAX_WRITERS = 2
+MAX_BATCH = 64  # items of one batch
 MAX_WAITING = 5000  # items; more are refused
 MAX_WAITING_BYTES = 64_000_000  # of all items that wait or are being written; more are refused
 LOOP_PASSES = 2  # of the event loop: one in which a request is read, one in which it gets here
