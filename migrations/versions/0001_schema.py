@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("provider_task_id", ID, unique=True),
+        sa.Column("provider_task_id", ID),
         sa.Column("provider_updated_at", TIME),
         sa.Column("result", postgresql.JSONB()),
         sa.Column("error", postgresql.JSONB()),
@@ -99,7 +99,6 @@ def upgrade() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
-        sa.UniqueConstraint("account_id", "external_task_id"),
         sa.CheckConstraint(
             "state IN ('canceled', 'failed', 'processing', 'queued', 'submitted', 'submitting', 'succeeded', 'unconfirmed')",
             name="state",
@@ -133,12 +132,6 @@ def upgrade() -> None:
         ["external_task_id", "id"],
         postgresql_where=sa.text("external_task_id > ''"),
     )
-    op.create_index(
-        "ix_subjects_finished",
-        "subjects",
-        ["finished_at"],
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    )
     op.create_index("ix_subjects_list", "subjects", ["account_id", "created_at", "id"])
     op.create_index(
         "ix_subjects_media_check",
@@ -171,6 +164,20 @@ def upgrade() -> None:
         postgresql_where=sa.text(
             "state IN ('processing', 'submitted', 'submitting', 'unconfirmed')"
         ),
+    )
+    op.create_index(
+        "uq_subjects_account_id_external_task_id",
+        "subjects",
+        ["account_id", "external_task_id"],
+        unique=True,
+        postgresql_where=sa.text("external_task_id IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_subjects_provider_task_id",
+        "subjects",
+        ["provider_task_id"],
+        unique=True,
+        postgresql_where=sa.text("provider_task_id IS NOT NULL"),
     )
     op.create_table(
         "media",

@@ -10,7 +10,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -29,7 +28,7 @@ subjects = Table(
     Column("tags", ARRAY(Text), nullable=False),
     Column("state", Text, nullable=False),
     Column("version", Integer, nullable=False),  # the sequence of its last event
-    Column("provider_task_id", Id, unique=True),
+    Column("provider_task_id", Id),
     Column("provider_updated_at", Time),
     Column("result", JSONB(none_as_null=True)),
     Column("error", JSONB(none_as_null=True)),
@@ -51,7 +50,6 @@ subjects = Table(
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
-    UniqueConstraint("account_id", "external_task_id"),
     CheckConstraint(f"state IN ({one_of(frozenset(RANK))})", name="state"),
     CheckConstraint(
         f"(state IN ({one_of(TERMINAL)})) = (finished_at IS NOT NULL)", name="finished"
@@ -103,7 +101,21 @@ subjects = Table(
         "id",
         postgresql_where=text("external_task_id > ''"),
     ),
-    Index("ix_subjects_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+    # Unique where they are known: many subjects have no external id, and none has the provider's at
+    # first, and each entry costs every later move.
+    Index(
+        "uq_subjects_account_id_external_task_id",
+        "account_id",
+        "external_task_id",
+        unique=True,
+        postgresql_where=text("external_task_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_subjects_provider_task_id",
+        "provider_task_id",
+        unique=True,
+        postgresql_where=text("provider_task_id IS NOT NULL"),
+    ),
 )
 
 media = Table(

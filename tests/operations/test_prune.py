@@ -22,20 +22,25 @@ CALLBACKS = """
     FROM generate_series(1, $1) n
 """
 ENDED = """
-    INSERT INTO subjects SELECT (
-        jsonb_populate_record(s, jsonb_build_object(
-            'id', 'sub_' || $1::text || n,
-            'document', s.document || jsonb_build_object('reference_type', $1::text),
-            'state', 'succeeded', 'finished_at', $2::timestamptz + n * '1 s'::interval,
-            'result', jsonb_build_object(
-                'provider_created_at', '2026-01-02T03:04:05.678Z', 'provider_updated_at',
-                to_char(
-                    '2026-01-02 03:04:05.678'::timestamp + $4 * '1 s'::interval,
-                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+    WITH ended AS (
+        INSERT INTO subjects SELECT (
+            jsonb_populate_record(s, jsonb_build_object(
+                'id', concat('sub_', $1::text, extract(epoch FROM $2::timestamptz), '_', n),
+                'document', s.document || jsonb_build_object('reference_type', $1::text),
+                'state', 'succeeded', 'finished_at', $2::timestamptz + n * '1 s'::interval,
+                'result', jsonb_build_object(
+                    'provider_created_at', '2026-01-02T03:04:05.678Z', 'provider_updated_at',
+                    to_char(
+                        '2026-01-02 03:04:05.678'::timestamp + $4 * '1 s'::interval,
+                        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                    )
                 )
-            )
-        ))
-    ).* FROM subjects s, generate_series(1, $3::int) n WHERE s.state = 'queued'
+            ))
+        ).* FROM subjects s, generate_series(1, $3::int) n WHERE s.state = 'queued'
+        RETURNING id, account_id, finished_at
+    )
+    INSERT INTO events (id, subject_id, account_id, sequence, type, body, created_at)
+    SELECT 'evt_' || id, id, account_id, 4, 'subject.succeeded', '', finished_at FROM ended
 """
 
 
@@ -109,7 +114,6 @@ async def test_durations_are_learnt_from_the_newest_successes_of_each_type(
     await fetch(api.resources, ENDED, "video_refer", clock(), 20, 16.0)
     assert await learnt(api) == {"video_refer": 20}
     clock.advance(DAY)
-    await fetch(api.resources, "UPDATE subjects SET id = 'old' || id WHERE finished_at IS NOT NULL")
     await fetch(api.resources, ENDED, "image_refer", clock(), SAMPLES, 8.0)
     assert await learnt(api) == {"image_refer": 10, "video_refer": 20}
 

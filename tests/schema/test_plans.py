@@ -27,7 +27,7 @@ SMALL = {  # read in their order, as far as is needed: these hold what is under 
     "ix_callbacks_unknown",
     "ix_deliveries_due",
     "ix_deliveries_leased",
-    "ix_subjects_finished",  # and of this one the newest so many are read
+    "ix_events_all",  # and of this one the newest so many are read
 }
 HISTORY = {"ix_deliveries_subscriber"}  # all that a subscriber ever got: for its list only
 EMPTIED = "TRUNCATE accounts, subjects, callbacks CASCADE; ANALYZE"

@@ -4,7 +4,7 @@ from service.reconciliation.domain.poll_schedule import typical_duration
 from service.reconciliation.store import typical_durations
 from service.resources import Resources
 
-LOOK_BACK = 2000  # subjects that ended last, among which samples are sought
+LOOK_BACK = 8000  # newest events, among whose subjects samples are sought; each has three or four
 SAMPLES = 200  # successes of one reference type
 
 

@@ -7,19 +7,25 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 
-# By the provider's own times: when we heard of an end depends on what is to be learnt from it.
+# By the provider's own times: when we heard of an end depends on what is to be learnt from it. The
+# newest ends are found by the newest events, so that no index of subjects is written to by an end;
+# each subject is then read by its id, which OFFSET 0 holds any plan to.
 _RECENT = text("""
     SELECT reference_type, seconds FROM (
         SELECT reference_type, seconds,
             row_number() OVER (PARTITION BY reference_type ORDER BY finished_at DESC) AS nth
         FROM (
+            SELECT subject_id, type FROM events
+            WHERE position > 0 ORDER BY xid DESC, position DESC LIMIT :look_back
+        ) AS newest
+        CROSS JOIN LATERAL (
             SELECT document ->> 'reference_type' AS reference_type, finished_at, extract(epoch FROM
                 CAST(result ->> 'provider_updated_at' AS timestamptz)
                 - CAST(result ->> 'provider_created_at' AS timestamptz)
             ) AS seconds
-            FROM subjects WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT :look_back
-        ) AS newest
-        WHERE seconds >= 0
+            FROM subjects WHERE id = newest.subject_id OFFSET 0
+        ) AS subject
+        WHERE type = 'subject.succeeded' AND seconds >= 0
     ) AS numbered
     WHERE nth <= :samples
 """)
@@ -31,7 +37,7 @@ _SAVE = text("""
 
 async def recent_durations(tx: Connection, look_back: int, samples: int) -> dict[str, list[float]]:
     """Seconds that the newest successes took, by reference type: at most `samples` of each, among
-    the `look_back` subjects that ended last."""
+    the subjects of the newest `look_back` events."""
     durations: defaultdict[str, list[float]] = defaultdict(list)
     values = {"look_back": look_back, "samples": samples}
     for reference_type, seconds in await tx.execute(_RECENT, values):

@@ -102,11 +102,13 @@ def _by_external_id_of_account(
     account_id: str, external_id: str, filters: Conditions
 ) -> Select[Any]:
     """The account's subject with an external id, and whether it fits the filters. The condition is
-    a range of pairs in their order, which only the index on both columns has."""
+    a range of pairs in their order, which only the index on both columns has; that index has only
+    subjects with an external id."""
     found = select(*COLUMNS, _fits(filters))
     pair = tuple_(subjects.c.account_id, subjects.c.external_task_id)
     own = tuple_(literal(account_id, Id), literal(external_id, Id))
-    return found.where(pair >= own, pair <= own).order_by(*pair).limit(1)
+    there = subjects.c.external_task_id.is_not(None)
+    return found.where(there, pair >= own, pair <= own).order_by(*pair).limit(1)
 
 
 def _page_rows(account_id: str | None, pool: Subquery, most: int, limit: int) -> Select[Any]:
