@@ -145,7 +145,7 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_stored_too(a
     async with Batcher(store) as batcher:
         async with api.resources.database.transaction() as tx:
             await ingest.store_and_apply(tx, api.resources, [first])
-            later = asyncio.create_task(batcher.submit(second))
+            later = batcher.submit(second)
             await wait_until_blocked(api.resources)
         assert (await later).verdict == "unknown"
     assert sorted(row["body"] for row in await stored_callbacks(api)) == sorted(bodies)

@@ -29,6 +29,10 @@ class Store:
         return [item * 2 for item in batch]
 
 
+async def submit(batcher: Batcher[int, int], item: int) -> int:
+    return await batcher.submit(item)
+
+
 async def together(
     store: Store, *items: int, max_batch: int = 32, max_waiting: int = 100, size: int = 0
 ) -> list[int | BaseException]:
@@ -36,9 +40,9 @@ async def together(
     async with Batcher(
         store.write, writers=1, max_batch=max_batch, max_waiting=max_waiting, size_of=lambda _: size
     ) as batcher:
-        first = asyncio.create_task(batcher.submit(100))
+        first = asyncio.create_task(submit(batcher, 100))
         await store.entered.wait()
-        rest = [asyncio.create_task(batcher.submit(item)) for item in items]
+        rest = [asyncio.create_task(submit(batcher, item)) for item in items]
         await asyncio.sleep(0)
         store.gate.set()
         assert await first == 200
@@ -125,7 +129,7 @@ async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[Event
 async def test_whoever_stopped_waiting_is_passed_over(item: int, expected: object) -> None:
     store = Store()
     async with Batcher(store.write, writers=1) as batcher:
-        gone, stays = (asyncio.create_task(batcher.submit(number)) for number in (1, item))
+        gone, stays = (asyncio.create_task(submit(batcher, number)) for number in (1, item))
         await asyncio.sleep(0)
         gone.cancel()
         store.gate.set()

@@ -60,9 +60,9 @@ class Batcher(Generic[T, R]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def submit(self, item: T) -> R:
-        """The item's result, once its batch is stored; Unavailable if too much waits already, or if
-        it could not be stored."""
+    def submit(self, item: T) -> asyncio.Future[R]:
+        """The item's result, to be awaited: there once its batch is stored, or Unavailable if it
+        could not be. Unavailable at once if too much waits already."""
         size = self._size_of(item)
         if len(self._waiting) >= self._max_waiting or self._size + size > MAX_WAITING_BYTES:
             raise Unavailable("Too much is waiting to be stored. Send it again.")
@@ -71,11 +71,7 @@ class Batcher(Generic[T, R]):
         self._size += size
         if len(self._tasks) < self._writers:
             self._tasks.add(asyncio.create_task(self._write_until_empty()))
-        try:
-            return await future
-        finally:
-            self._size -= size
-            del item, future  # an error that it raises holds this frame: break the cycle
+        return future
 
     async def _write_until_empty(self) -> None:
         try:
@@ -83,7 +79,10 @@ class Batcher(Generic[T, R]):
                 await self._let_arrive()
                 count = min(self._max_batch, len(self._waiting))
                 if count:  # else another writer took them
-                    await self._write_batch([self._waiting.popleft() for _ in range(count)])
+                    batch = [self._waiting.popleft() for _ in range(count)]
+                    await self._write_batch(batch)
+                    self._size -= sum(self._size_of(item) for item, _ in batch)
+                    del batch  # not to be held while there is nothing to write
         finally:  # at once, and not by a callback: what comes before that would have no writer
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
