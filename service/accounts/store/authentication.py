@@ -41,10 +41,6 @@ class KeyOwner:
     last_used_is_stale: bool  # last_used_at lies further back than LAST_USED_RESOLUTION
     expires_at: datetime | None  # when the key expires; None: it does not
 
-    def has_expired(self, now: datetime) -> bool:
-        """Whether the key is past its time, and refused."""
-        return self.expires_at is not None and self.expires_at <= now
-
 
 _OWNERS_BY_DIGEST = text("""
     SELECT k.hash, k.id, a.id, a.name, k.scopes, k.secret,

@@ -42,10 +42,11 @@ class BytesResponse(Response):
         self.status_code = status
         self.background = None
         self.raw_headers = [
-            *((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
             (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(body)),
         ]
+        for name, value in headers.items():
+            self.raw_headers.append((name.encode(), value.encode("latin-1")))
 
 
 def json_response(
