@@ -112,8 +112,10 @@ class PendingCreate:
         self.subject = replace(self.subject, callback_subscriber_id=subscriber_id)
 
     def reset(self) -> None:
-        """Forget what was decided, so that it is decided again."""
+        """Forget what was decided, so that it is decided again: also the hidden subscriber, which
+        may have been made in the transaction that failed."""
         self.result, self.key_is_bound = None, False
+        self.subject = replace(self.subject, callback_subscriber_id=None)
 
     def answer_by_key(self, earlier: Subject, fingerprint: str) -> None:
         """Decide by the subject for which a request of this fingerprint bound the key."""

@@ -58,7 +58,8 @@ class TransitionGuard:
     attempt: int | None = None  # no submission was begun after this one; None: any
 
     async def rejects(self, tx: Connection, subject: Subject) -> bool:
-        """Whether it does not hold any more; the caller has the subject's lock."""
+        """Whether it does not hold any more. A caller that gives a media_token has the subject's
+        lock; the rest is guarded by the subject as it was read."""
         if self.media_token is not None:
             return not await media_checks.holds_lease(tx, subject.id, self.media_token)
         lost = self.lease_token is not None and subject.lease_token != self.lease_token
