@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
+from structlog.typing import EventDict
 
 from service.app import build
 from service.callbacks.domain.callback import RawCallback
@@ -264,3 +265,20 @@ async def test_a_refusal_holds_no_body_once_it_is_answered(api: Api) -> None:
         assert [found for found in gc.get_objects() if isinstance(found, RawCallback)] == []
     finally:
         gc.enable()
+
+
+async def test_a_fault_of_ours_is_logged_and_answered_as_a_problem(
+    api: Api, logged: list[EventDict]
+) -> None:
+    """As one of any other path is."""
+
+    def stopped() -> datetime:
+        raise LookupError
+
+    transport = httpx.ASGITransport(build(replace(api.resources, clock=stopped)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        answer = await http.post("/callbacks", content=legacy_callback(None))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    (fault,) = logged
+    assert (fault["action"], fault["path"]) == ("fault", "/callbacks")
+    logged.clear()

@@ -53,6 +53,11 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
         await error_response(error)(scope, receive, send)
         return
+    except Exception:
+        log.exception("web", action="fault", path=scope["path"])
+        message = "This is a fault of ours; it has been logged."
+        await problem_response(500, "internal", message)(scope, receive, send)
+        return
     if result.refusal is not None:  # not raised, since its frames would hold the body
         await error_response(result.refusal)(scope, receive, send)
         return
