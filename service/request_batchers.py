@@ -36,9 +36,8 @@ class Batchers:
     creates: CreateBatcher  # requests to create a subject, unless their media are large
     callers: CallerBatcher  # who calls, by API key or token
     subjects: Batcher[tuple[str, str], ShownSubject | None]  # by account and id; None: not found
-    queue_positions: Batcher[
-        ShownSubject, int | None
-    ]  # of queued subjects; None: not queued any more
+    # Of queued subjects; None: not queued any more.
+    queue_positions: Batcher[ShownSubject, int | None]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

@@ -1,5 +1,5 @@
 """Labels that processes and operators share, letter by letter: a process of another release locks,
-wakes and enqueues by these, ids of stored rows begin with them, and alerts are set on the actions.
+notifies and enqueues by these, ids of stored rows begin with them, and alerts are set on actions.
 """
 
 import re
@@ -32,7 +32,7 @@ def test_queues_are_locked_by_the_same_text() -> None:
     assert "hashtextextended('queue ' || account_id, 0)" in str(insert._LOCK_QUEUES)  # noqa: SLF001
 
 
-def test_feeds_and_workers_are_rung_up_on_the_same_channels() -> None:
+def test_feeds_and_workers_are_notified_on_the_same_channels() -> None:
     assert events.NOTIFY_CHANNEL == "callsheet_events"
     assert WORK_CHANNEL == "callsheet_work"
     assert {work.value for work in Work} == {"check_media", "submit", "reconcile", "deliver"}

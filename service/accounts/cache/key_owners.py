@@ -13,7 +13,7 @@ MAX_KEYS = 10_000  # beyond that all are forgotten, and looked up again
 
 
 class KeyOwnerCache:
-    """Key owners by the digests of their keys; none is kept for longer than LIFETIME."""
+    """Key owners by the digests of their keys; none is given for longer than LIFETIME."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds since some moment, and never goes back."""

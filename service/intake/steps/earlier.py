@@ -26,16 +26,16 @@ async def answer_by_earlier(
     found = await earlier.find(connection, [_names(*entry) for entry in enumerate(named)])
     known = await _known_subjects(connection, found)
     expired = []
-    for create, one in zip(named, found, strict=True):
-        if one.callback_subscriber_id:
-            create.assign_callback_subscriber(one.callback_subscriber_id)
-        if one.binding and one.binding.created_at > now - KEY_TTL:
-            create.answer_by_key(known[one.binding.subject_id], one.binding.fingerprint)
+    for create, made in zip(named, found, strict=True):
+        if made.callback_subscriber_id:
+            create.assign_callback_subscriber(made.callback_subscriber_id)
+        if made.binding and made.binding.created_at > now - KEY_TTL:
+            create.answer_by_key(known[made.binding.subject_id], made.binding.fingerprint)
             continue
-        if one.binding and (account_and_key := create.account_and_key):
+        if made.binding and (account_and_key := create.account_and_key):
             expired.append(account_and_key)
-        if one.subject_id:
-            create.answer_by_external_id(known[one.subject_id])
+        if made.subject_id:
+            create.answer_by_external_id(known[made.subject_id])
     if expired:
         await idempotency.free(connection, expired, now - KEY_TTL)
 
@@ -53,6 +53,6 @@ def _names(place: int, create: PendingCreate) -> Names:
 
 async def _known_subjects(connection: Connection, found: Sequence[Earlier]) -> dict[str, Subject]:
     """The subjects that were made earlier, by id."""
-    ids = {one.binding.subject_id for one in found if one.binding}
-    ids |= {one.subject_id for one in found if one.subject_id}
+    ids = {made.binding.subject_id for made in found if made.binding}
+    ids |= {made.subject_id for made in found if made.subject_id}
     return await subjects.by_ids(connection, sorted(ids)) if ids else {}

@@ -51,9 +51,8 @@ _FIND = text(f"""
 
 
 async def find(tx: Connection, names: Sequence[Names]) -> list[Earlier]:
-    """What was made earlier under the names of each request, in the order of their places. Nothing
-    is locked.
-    There is a binding also after it has expired."""
+    """What was made earlier under the names of each request, in the order of their places; a
+    binding also after it has expired. Nothing is locked."""
     return [
         Earlier(Binding(*row[:3]) if row[1] else None, row[3], row[4])
         for row in await tx.execute(_FIND, {"names": encode_rows(names)})

@@ -50,8 +50,7 @@ def _events(after: Subject) -> tuple[NewEvent]:
 
 @dataclass(frozen=True, slots=True)
 class TransitionGuard:
-    """Fencing: what must still hold under a subject's lock for an update to count; nothing by
-    default."""
+    """Fencing: what must still hold of a subject for an update to count; nothing by default."""
 
     lease_token: str | None = None  # the subject is claimed under this token; None: any
     media_token: str | None = None  # its media check is claimed under this token; None: any
