@@ -2,13 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 
-from service.callbacks.domain.callback import Callback, RawCallback
+from service.callbacks.domain.callback import RawCallback
 from service.callbacks.steps import ingest
-from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
-from service.kit.concurrency.batcher import Batcher
 from service.provider.domain.report_to_signal import status_update
 from service.provider.domain.task_reports import read_callback
 from service.subjects.domain.lifecycle import Signal
@@ -139,15 +136,12 @@ async def test_other_bytes_under_the_same_id_at_the_same_moment_are_stored_too(a
         for body in bodies
     )
 
-    async def store(batch: Sequence[Callback]) -> Sequence[CallbackResult]:
-        return await ingest.ingest(api.resources, batch)
-
-    async with Batcher(store) as batcher:
-        async with api.resources.database.transaction() as tx:
-            await ingest.store_and_apply(tx, api.resources, [first])
-            later = batcher.submit(second)
-            await wait_until_blocked(api.resources)
-        assert (await later).verdict == "unknown"
+    async with api.resources.database.transaction() as tx:
+        await ingest.store_and_apply(tx, api.resources, [first])
+        later = asyncio.create_task(ingest.ingest(api.resources, [second]))
+        await wait_until_blocked(api.resources)
+    (result,) = await later
+    assert result.verdict == "unknown"
     assert sorted(row["body"] for row in await stored_callbacks(api)) == sorted(bodies)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import delete, select, text
 from service.callbacks.domain.callback import Callback, Verification
 from service.callbacks.domain.verdicts import EVALUATED, UNDECIDED, Verdict
 from service.kit.database.connection import Connection
+from service.kit.database.guards import guard
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.kit.ids import first_id
 from service.schema.base import one_of
@@ -119,10 +120,10 @@ _OWN_COLUMNS = [name for name in _COLUMNS if name != "times_received"]
 # A duplicate of a stored callback is counted; an undecided one gets the verdict that it has now.
 # The unique key settles the race of duplicates that name no subject, which no lock orders; the
 # order of the keys keeps two batches from waiting for each other. Another body, under a key that
-# was not stored when the batch was applied, makes times_received NULL: the statement fails, and the
-# batch is made again with that body known.
-_COUNT_COPIES = """times_received = CASE WHEN callbacks.body = excluded.body
-    THEN callbacks.times_received + excluded.times_received END"""
+# was not stored when the batch was applied, fails the guard, and the batch is applied again with
+# that body known.
+_COUNT_COPIES = f"""times_received = callbacks.times_received
+    + excluded.times_received * ({guard("callbacks.body = excluded.body")})"""
 _REPLACE_UNDECIDED = ", ".join(
     f"""{name} = CASE WHEN callbacks.verdict IN ({one_of(UNDECIDED)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
