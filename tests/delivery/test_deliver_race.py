@@ -20,6 +20,7 @@ from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition
 from service.subjects.store import events, subjects
 from service.subjects.store.events import NewEvent
+from service.subscribers.store import subscribers
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
@@ -206,3 +207,31 @@ async def test_two_of_a_subject_that_are_recorded_at_once(
     assert await api.violations() == []
     await deliver_all(api, clock)
     assert sorted(received_events(subscriber)) == [(subject["id"], n) for n in (1, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("answer", [200, 500])
+async def test_no_event_waits_for_a_record_that_waits_for_the_subscribers_health(
+    api: Api, subscriber: WebhookReceiver, clock: Clock, answer: int
+) -> None:
+    """Whoever has locked the health may want the subscriber, which the event has locked."""
+    subscription = await api.subscribe(subscriber.url)
+    subscriber.answers.append(500)
+    await api.create()
+    await api.work(Work.DELIVER)
+    subject = await api.create()
+    deliverer = Deliverer(api.resources)
+    claimed = await deliverer.claim(10)
+    subscriber.answers.append(answer)
+    async with api.resources.database.transaction() as tx:
+        await subscribers.lock_health_row(tx, subscription["id"])
+        delivering = [asyncio.create_task(deliverer.deliver(delivery)) for delivery in claimed]
+        await wait_until_blocked(api.resources)
+        async with asyncio.timeout(5):
+            await moved(api, subject["id"], Signal.PROCESSING)
+        await subscribers.lock(tx, subscription["id"])
+    await asyncio.gather(*delivering)
+    await deliver_all(api, clock)
+    assert [event for event in received_events(subscriber) if event[0] == subject["id"]][-2:] == [
+        (subject["id"], 1),
+        (subject["id"], 2),
+    ]

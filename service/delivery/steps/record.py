@@ -4,7 +4,7 @@ What follows from 410 Gone, Retry-After and time-outs is decided here.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -140,18 +140,22 @@ class AttemptRecorder:
         lease was over is only logged.
 
         Failures are recorded together with the health of their subscribers, so that no claim comes
-        in between. Successes alone, which seldom change any health, take one statement.
+        in between; that is locked first, as the lock order has it. Successes, which seldom change
+        any health, need not wait for it; alone they take one statement.
         """
         now, database = self._resources.clock(), self._resources.database
         if all(attempt.state is DeliveryState.DELIVERED for attempt in attempts):
             async with database.autocommit() as tx:
                 recorded, following, results = await self._record(tx, attempts, now)
-            changed = await self._recover(results, now) if results else []
+            changed = []
         else:
             async with database.transaction() as tx:
+                health = await health_store.lock_health(tx, _failing(attempts))
                 await record_store.lock_claimed(tx, attempts)
                 recorded, following, results = await self._record(tx, attempts, now)
-                changed = await self._change_health(tx, results, now) if results else []
+                changed = await self._change_health(tx, health, results, now)
+                results = {id_: found for id_, found in results.items() if id_ not in health}
+        changed += await self._recover(results, now) if results else []
         _log_all(attempts, recorded)
         for before, after in changed:
             await health_events.after_health_change(self._resources, before, after)
@@ -171,7 +175,8 @@ class AttemptRecorder:
         success will tell as well."""
         try:
             async with self._resources.database.transaction() as tx:
-                return await self._change_health(tx, results, now)
+                health = await health_store.lock_health(tx, list(results))
+                return await self._change_health(tx, health, results, now)
         except Unavailable as error:
             fields = {"subscribers": list(results), "error": repr(error.__cause__)}
             log.warning("subscriber_health", action="health_events_deferred", **fields)
@@ -194,13 +199,20 @@ class AttemptRecorder:
             if subscriber_id in unhealthy or not all(result.succeeded for _, result in found)
         }
 
-    async def _change_health(self, tx: Connection, results: Results, now: datetime) -> Changes:
-        """Apply these results, and write the health that they change; that health before and
-        after."""
+    async def _change_health(
+        self,
+        tx: Connection,
+        health: Mapping[str, SubscriberHealth],
+        results: Results,
+        now: datetime,
+    ) -> Changes:
+        """Apply these results to this health, by subscriber id, which the caller has locked, and
+        write what they change; that health before and after."""
         random = self._resources.random()
         changed = []
-        health_by_id = await health_store.lock_health(tx, list(results))
-        for subscriber_id, before in health_by_id.items():
+        for subscriber_id, before in health.items():
+            if subscriber_id not in results:
+                continue
             deliveries, found = zip(*results[subscriber_id], strict=True)
             thresholds = NEVER if deliveries[0].shared else self._thresholds
             throughput = self.throughput.rate(subscriber_id, now)
@@ -211,6 +223,12 @@ class AttemptRecorder:
             await health_store.write(tx, [after for _, after in changed])
             await work.notify(tx, Work.DELIVER)  # what waited for them may be due for any worker
         return changed
+
+
+def _failing(attempts: Sequence[AttemptRecord]) -> list[str]:
+    """The ids of the subscribers of which any of these attempts says that they are not fine."""
+    failed = (attempt for attempt in attempts if attempt.result and not attempt.result.succeeded)
+    return list({attempt.delivery.subscriber_id for attempt in failed})
 
 
 def _log_all(attempts: Sequence[AttemptRecord], recorded: set[str]) -> None:

@@ -2,7 +2,7 @@
 callback_urls (type `callback`) are not seen here.
 
 Lock order. Whoever waits for rows that others hold takes them in this order, of each kind by ids:
-subjects, deliveries, subscribers' health, subscribers. Whoever needs them otherwise passes over
+subjects, subscribers' health, subscribers, deliveries. Whoever needs them otherwise passes over
 locked rows (SKIP LOCKED), or holds nothing yet.
 """
 
@@ -210,7 +210,7 @@ _DELETE_PREVIOUS_KEYS = text("DELETE FROM previous_signing_keys WHERE owner_id =
 
 async def delete_subscriber(tx: Connection, subscriber_id: str) -> bool:
     """Delete a subscriber with its health and its previous signing keys, unless it has deliveries;
-    whether it was deleted. Whoever records a delivery may hold it and wait for the health."""
+    whether it was deleted. Its health is locked first, as the lock order has it."""
     values = {"id": subscriber_id}
     await lock_health_row(tx, subscriber_id)
     await tx.execute(_LOCK_FOR_DELETE, values)  # waits for whoever is adding deliveries
