@@ -19,7 +19,6 @@ from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import decide, transition
 from service.subjects.store import subjects, transitions
-from service.subjects.store.transitions import Transition
 from tests.support.database import executed_statements, query_plan, table_scans
 from tests.support.subjects import add_committed_subject, add_subject
 
@@ -177,8 +176,7 @@ async def test_a_subject_stays_in_sequence_though_an_older_transaction_writes_la
         await transition(resources, made.id, StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
         subject = await subjects.lock(older, made.id)
         assert subject is not None
-        outcome = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
-        move = Transition(outcome.before, outcome.after, events=outcome.events)
+        move = decide(resources, subject, StatusUpdate(Signal.PROCESSING))
         await transitions.write(older, [move])
     read_events: list[StoredEvent] = []
     await read_on(resources, account, read_events)

@@ -47,7 +47,8 @@ async def test_a_long_backlog_is_deleted_in_batches(api: Api) -> None:
 
 
 async def test_deleting_a_subscriber_cannot_deadlock_with_recorders(api: Api) -> None:
-    """Somebody holds a delivery, as a record does, and then health: first come, first served."""
+    """Somebody holds a delivery, as a record does, and even then may want health: first come, first
+    served."""
     made = await api.subscribe("http://127.0.0.1:65009", rate=1)
     await api.create()
     await backlog(api, made, 3)
