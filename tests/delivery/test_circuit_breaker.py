@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from service.delivery.domain.subscriber_health import MIN_OPEN, OPEN_AFTER, RECOVERY_RATE
 from service.delivery.steps.deliver import INITIAL_CONCURRENCY, Deliverer
 from service.subjects.domain.work import Work
@@ -66,6 +68,24 @@ async def test_a_subscribers_concurrency_limit_is_kept(
     assert await deliverers[0].claim(8) == []
     await deliverers[0].deliver(claimed[0])
     assert len(await deliverers[0].claim(8)) == 1
+
+
+@pytest.mark.parametrize(
+    ("due", "said"),
+    [
+        (INITIAL_CONCURRENCY + 1, [False, *[True] * (INITIAL_CONCURRENCY - 1)]),
+        (INITIAL_CONCURRENCY - 1, [False] * (INITIAL_CONCURRENCY - 1)),
+    ],
+)
+async def test_others_are_claimed_once_a_quarter_of_all_that_a_subscriber_may_have_has_ended(
+    api: Api, subscriber: WebhookReceiver, due: int, said: list[bool]
+) -> None:
+    """Not after each, as claims are costly; and not if there were no more than were claimed."""
+    await api.subscribe(subscriber.url)
+    await create_subjects(api, due)
+    deliverer = Deliverer(api.resources)
+    claimed = await deliverer.claim(100)
+    assert [await deliverer.deliver(delivery) for delivery in claimed] == said
 
 
 async def test_a_subscribers_rate_limit_is_kept(

@@ -142,6 +142,23 @@ async def test_it_works_when_notified_and_by_itself_from_time_to_time() -> None:
         running.cancel()
 
 
+async def test_others_are_claimed_as_soon_as_a_handler_says_that_they_are_due() -> None:
+    """Though each claim brings so little that the loop is not busy."""
+    items = WorkItems(3)
+    items.gate.set()
+
+    async def claim(_limit: int) -> Sequence[int]:
+        return await items.claim(1)
+
+    async def handle(item: int) -> bool:
+        await items.handle(item)
+        return True
+
+    running = asyncio.create_task(WorkLoop("pile", claim, handle, 16).run(NEVER))
+    await wait_until(lambda: items.done == [0, 1, 2])
+    running.cancel()
+
+
 async def test_what_is_under_way_at_the_end_may_finish_but_not_for_ever() -> None:
     items = WorkItems(2)
     loop = loop_of(items, 3)
