@@ -76,7 +76,7 @@ async def _lifespan(app: "Application") -> AsyncIterator[None]:
 
 
 @dataclass(slots=True)
-class State:
+class ApplicationState:
     """What the handlers of one application share."""
 
     resources: Resources
@@ -89,7 +89,7 @@ class Application:
     """The ASGI application over open resources: callbacks, and the routes."""
 
     def __init__(self, resources: Resources) -> None:
-        self.state = State(
+        self.state = ApplicationState(
             resources,
             EventHub(resources),
             LargeBodyReader(),

@@ -131,8 +131,8 @@ async def _try_to_decide(
     resources: Resources, creates: Sequence[PendingCreate], now: datetime
 ) -> None:
     """Decide on requests, and write what is accepted; GuardFailed if another has taken a key or an
-    external id meanwhile. Locks are taken in the order queues, keys, subscribers, external ids,
-    media."""
+    external id meanwhile. Locks are taken in the order queues, hidden subscribers, keys,
+    subscribers, external ids, media."""
     async with resources.database.autocommit() as connection:
         await answer_by_earlier(connection, creates, now)
         async with _transaction_if_needed(connection, resources, _undecided(creates), now):
