@@ -36,7 +36,7 @@ from tests.bench.subject_rows import (
     subjects_sql,
 )
 
-SOME, MANY = 3_000, 100_000  # deliveries that are due when the worker begins; the figures
+SOME, MANY = 3_000, 100_000  # deliveries that are due when the worker begins; our own figures
 BARE, PLAIN = 20_000, 100  # posts of one measurement, as these are quicker and slower
 SPREAD = 50  # receivers, where there are several
 PATIENCE = 120.0  # seconds until all must have come

@@ -23,7 +23,7 @@ from tests.bench.receiver import Receivers, receivers
 
 PAIRS = range(6, 21)  # of a round without and one with; fewer give no interval
 LIMIT = 300.0  # seconds after which no further pair begins
-HEALTHY = 50  # subscribers; the figure
+HEALTHY = 50  # subscribers; our own figure
 RATE = 20.0  # subjects a second: times HEALTHY deliveries
 WARMING = 10  # subjects of a round that are not counted: its worker has yet to begin
 COUNTED = 120
