@@ -19,7 +19,7 @@ from service.intake.web import routes as intake_routes
 from service.kit.errors import CallsheetError
 from service.kit.http.large_bodies import LargeBodyReader
 from service.kit.http.request import Request
-from service.kit.http.responses import error_response, problem_response
+from service.kit.http.responses import error_response, fault_response, problem_response
 from service.kit.http.routing import Match, RouteTable, route
 from service.openapi import routes as openapi
 from service.operations.web import health
@@ -127,7 +127,7 @@ async def _respond(scope: Scope, receive: Receive) -> ASGIApp:
         return error_response(error)
     except Exception as error:
         log.error("web", action="fault", path=scope["path"], exc_info=error)  # noqa: TRY400 - it is the traceback
-        return problem_response(500, "internal", "This is a fault of ours; it has been logged.")
+        return fault_response()
 
 
 def _method_not_allowed(match: Match) -> Response:

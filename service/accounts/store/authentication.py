@@ -21,10 +21,11 @@ class Caller:
     account_id: str  # of the key; for an operator, of the account it acts in
     account_name: str  # of that account
     scopes: frozenset[str]  # of the key
-    is_operator: bool = field(init=False)  # has the scope `operator`, and so sees every account
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_operator", KeyScope.OPERATOR in self.scopes)
+    @property
+    def is_operator(self) -> bool:
+        """Whether the key has the scope `operator`, and so sees every account."""
+        return KeyScope.OPERATOR in self.scopes
 
     @property
     def account_field(self) -> dict[str, str]:

@@ -143,10 +143,10 @@ async def batch_context(tx: Connection, callbacks: Sequence[Callback]) -> BatchC
     """What is stored that the verdicts of these callbacks depend on, at one moment."""
     subject_ids = {c.subject_id or c.report.external_task_id for c in callbacks}
     values = {
-        "ids": _known(subject_ids),
-        "task_ids": _known({callback.task_id for callback in callbacks}),
-        "sources": _known({callback.raw.source for callback in callbacks}),
-        "keys": _known({callback.dedup_key for callback in callbacks}),
+        "ids": _without_none(subject_ids),
+        "task_ids": _without_none({callback.task_id for callback in callbacks}),
+        "sources": _without_none({callback.raw.source for callback in callbacks}),
+        "keys": _without_none({callback.dedup_key for callback in callbacks}),
     }
     rows: dict[str, list[Any]] = {kind: [] for kind in ("subject", "state", "stored", "report")}
     for row in await tx.execute(_CONTEXT, values):
@@ -170,12 +170,12 @@ async def lock_subjects(tx: Connection, callbacks: Sequence[Callback]) -> None:
     that arrive elsewhere at the same time wait, and then find what is stored here."""
     await subjects.lock_all(
         tx,
-        ids=_known({c.subject_id or c.report.external_task_id for c in callbacks}),
-        provider_task_ids=_known({callback.task_id for callback in callbacks}),
+        ids=_without_none({c.subject_id or c.report.external_task_id for c in callbacks}),
+        provider_task_ids=_without_none({callback.task_id for callback in callbacks}),
     )
 
 
-def _known(values: Iterable[str | None]) -> list[str]:
+def _without_none(values: Iterable[str | None]) -> list[str]:
     return [value for value in values if value is not None]
 
 

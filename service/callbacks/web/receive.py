@@ -15,7 +15,7 @@ from service.callbacks.steps.verify import verify
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.kit.http.body import BodyReader
 from service.kit.http.headers import combined_headers
-from service.kit.http.responses import error_response, problem_response
+from service.kit.http.responses import error_response, fault_response, problem_response
 
 log = structlog.get_logger()
 
@@ -55,8 +55,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
         return
     except Exception:
         log.exception("web", action="fault", path=scope["path"])
-        message = "This is a fault of ours; it has been logged."
-        await problem_response(500, "internal", message)(scope, receive, send)
+        await fault_response()(scope, receive, send)
         return
     if result.refusal is not None:  # not raised, since its frames would hold the body
         await error_response(result.refusal)(scope, receive, send)

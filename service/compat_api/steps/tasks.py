@@ -2,16 +2,16 @@
 
 from service.compat_api.store import numbered_pages
 from service.resources import Resources
-from service.subjects.domain.subject import ShownSubject, Subject
+from service.subjects.domain.subject import Subject, SubjectView
 from service.subjects.store import subjects
 
 
-async def find_task(resources: Resources, account_id: str, task_id: str) -> ShownSubject | None:
+async def find_task(resources: Resources, account_id: str, task_id: str) -> SubjectView | None:
     """An account's subject by our id, or else by the account's external id; None if there is
     none."""
     key = account_id, task_id
     async with resources.database.autocommit() as tx:
-        (subject,) = await subjects.shown(tx, [key])
+        (subject,) = await subjects.views(tx, [key])
         return subject or (await subjects.by_external_id(tx, [key])).get(key)
 
 

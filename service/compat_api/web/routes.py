@@ -26,7 +26,7 @@ from service.kit.errors import CallsheetError, NotFound
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import Query
-from service.kit.http.responses import JSON, error_response
+from service.kit.http.responses import FAULT, JSON, error_response
 from service.kit.http.routing import route
 from service.kit.validation import ValidationContext, quotable
 from service.provider.domain.requests import PATH
@@ -54,8 +54,7 @@ def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             return _response(code, body, _forwarded_headers(error))
         except Exception:
             log.exception("web", action="fault", path=request.path)
-            message = "This is a fault of ours; it has been logged."
-            body = envelopes.error_envelope(request_id, INTERNAL_ERROR, message)
+            body = envelopes.error_envelope(request_id, INTERNAL_ERROR, FAULT)
             return _response(INTERNAL_ERROR, body)
 
     return answer

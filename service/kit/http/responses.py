@@ -28,6 +28,7 @@ STATUS: Mapping[type[CallsheetError], int] = {
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+FAULT = "This is a fault of ours; it has been logged."
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -83,6 +84,11 @@ def problem_response(
         headers["www-authenticate"] = "Bearer"
     body = _problem_body(status, code, title) | dict(extra or {})
     return BytesResponse(orjson.dumps(body), status, PROBLEM, headers)
+
+
+def fault_response() -> Response:
+    """The response to a request that a fault of ours ended."""
+    return problem_response(500, "internal", FAULT)
 
 
 def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from service.provider.domain.results import read_image_list, read_video_list
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
 from service.subjects.domain.representation import public_subject
-from service.subjects.domain.subject import ShownSubject
+from service.subjects.domain.subject import SubjectView
 
 DECIMAL = re.compile(r"[1-9][0-9]*")
 STATUS_OF_STATE: Mapping[State, str] = MappingProxyType(
@@ -35,12 +35,12 @@ STATUS_OF_STATE: Mapping[State, str] = MappingProxyType(
 )
 
 
-def task_record(subject: ShownSubject) -> dict[str, Any]:
+def task_record(subject: SubjectView) -> dict[str, Any]:
     """Build the task record of a subject as it is now."""
     return _record(public_subject(subject), subject, subject.created_at, subject.updated_at)
 
 
-def callback_body(representation: Mapping[str, Any], subject: ShownSubject | None) -> bytes:
+def callback_body(representation: Mapping[str, Any], subject: SubjectView | None) -> bytes:
     """Build the body of a callback in the provider's shape, the same bytes for the same arguments.
 
     `representation` is the public subject that is stored in the event; `subject` is the row that
@@ -54,7 +54,7 @@ def callback_body(representation: Mapping[str, Any], subject: ShownSubject | Non
 
 def _record(
     representation: Mapping[str, Any],
-    subject: ShownSubject | None,
+    subject: SubjectView | None,
     created_at: datetime,
     updated_at: datetime,
 ) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _element(representation: Mapping[str, Any], result: Mapping[str, Any]) -> di
     return element | ({"element_voice_info": result["voice"]} if "voice" in result else {})
 
 
-def _media_lists(subject: ShownSubject | None) -> dict[str, Any]:
+def _media_lists(subject: SubjectView | None) -> dict[str, Any]:
     """The media by the provider's URLs, else by those of the request; a list without any is None.
 
     What was sent as Base64 is left out: nobody can fetch it from us, and it is too large to repeat.

@@ -9,7 +9,7 @@ from service.status.store import queue_positions as queue_position_store
 from service.status.store import subject_lists
 from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import ShownSubject, Subject
+from service.subjects.domain.subject import Subject, SubjectView
 from service.subjects.store import subjects as subject_store
 
 MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on. Our own figure
@@ -26,15 +26,15 @@ async def get_subject(resources: Resources, account_id: str, subject_id: str) ->
 
 async def get_subjects(
     resources: Resources, ids: Sequence[tuple[str, str]]
-) -> list[ShownSubject | None]:
+) -> list[SubjectView | None]:
     """The subject of each pair of account id and subject id; None if that account has no such
     subject."""
     async with resources.database.autocommit() as tx:
-        return await subject_store.shown(tx, ids)
+        return await subject_store.views(tx, ids)
 
 
 async def queue_positions(
-    resources: Resources, subjects: Sequence[ShownSubject]
+    resources: Resources, subjects: Sequence[SubjectView]
 ) -> list[int | None]:
     """The position of each subject in its account's queue: 1 is next, MAX_POSITION is the highest.
     None for a subject that is not queued."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.subjects.domain.subject import ShownSubject
+from service.subjects.domain.subject import SubjectView
 
 # For many subjects of one account no row is counted twice: each count begins at the subject asked
 # for that is next before, and the counts are added up. A count reads ix_subjects_queued, and no
@@ -43,7 +43,7 @@ _POSITIONS = text("""
 """)
 
 
-async def positions(tx: Connection, queued: Sequence[ShownSubject], most: int) -> dict[str, int]:
+async def positions(tx: Connection, queued: Sequence[SubjectView], most: int) -> dict[str, int]:
     """The position of each queued subject by its id, from 1 to `most`."""
     subjects = {subject.id: subject for subject in queued}
     values = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.kit.http.headers import Headers
-from service.subjects.domain.subject import ShownSubject
+from service.subjects.domain.subject import SubjectView
 
 MAX_WAIT: Final = 60  # seconds; a longer wait counts as this
 MAX_LONG_POLL: Final = 55  # seconds; proxies commonly cut what is not answered after 60
@@ -30,7 +30,7 @@ _PREFERENCE: Final = re.compile(
 _ESCAPED: Final = re.compile(r"\\(.)")
 
 
-def opaque_tag(subject: ShownSubject) -> str:
+def opaque_tag(subject: SubjectView) -> str:
     """What the weak ETag of a subject has between its quotes. It changes with each change of state,
     even one that makes no event (`attempts` rises with every claim, so no ETag comes back), and
     with each warning; not with the position in the queue."""
@@ -50,11 +50,11 @@ class IfNoneMatch:
         8.8.3.2)."""
         return self.every or opaque_tag in self.tags
 
-    def matches_subject(self, subject: ShownSubject) -> bool:
+    def matches_subject(self, subject: SubjectView) -> bool:
         """Whether it names the present ETag of a subject."""
         return self.matches(opaque_tag(subject))
 
-    def or_present(self, subject: ShownSubject) -> "IfNoneMatch":
+    def or_present(self, subject: SubjectView) -> "IfNoneMatch":
         """Itself; or, if it names no tag, one that names the present ETag of a subject."""
         return self if self.every or self.tags else IfNoneMatch(frozenset({opaque_tag(subject)}))
 

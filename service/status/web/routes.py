@@ -33,7 +33,7 @@ from service.status.web.conditional import (
 )
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public_subject
-from service.subjects.domain.subject import ShownSubject
+from service.subjects.domain.subject import SubjectView
 
 STATES = frozenset(state.value for state in State)
 # A caller may store a response, and revalidates it each time. There is no Vary: Prefer decides when
@@ -81,10 +81,10 @@ async def cancel(request: Request) -> Response:
     return json_response(public_subject(subject) | caller.account_field)
 
 
-async def _read(request: Request, account_id: str, subject_id: str) -> ShownSubject:
+async def _read(request: Request, account_id: str, subject_id: str) -> SubjectView:
     """A subject as it is now, read in one batch with what others read; NotFound if the account has
     no such subject."""
-    found: ShownSubject | None = await request.app.state.batchers.subjects.submit(
+    found: SubjectView | None = await request.app.state.batchers.subjects.submit(
         (account_id, subject_id)
     )
     if found is None:
@@ -92,14 +92,14 @@ async def _read(request: Request, account_id: str, subject_id: str) -> ShownSubj
     return found
 
 
-def _is_done(if_none_match: IfNoneMatch, subject: ShownSubject) -> bool:
+def _is_done(if_none_match: IfNoneMatch, subject: SubjectView) -> bool:
     """Whether there is nothing to wait for: it has ended, or is not what the caller has."""
     return subject.finished_at is not None or not if_none_match.matches_subject(subject)
 
 
 async def _wait(
-    request: Request, long_poll: LongPoll, done: Callable[[ShownSubject], bool], seconds: float
-) -> ShownSubject | None:
+    request: Request, long_poll: LongPoll, done: Callable[[SubjectView], bool], seconds: float
+) -> SubjectView | None:
     """Wait until the subject is `done`, but no longer than the caller stays connected."""
     disconnect = asyncio.create_task(_on_disconnect(request, long_poll.end))
     try:
@@ -117,7 +117,7 @@ async def _on_disconnect(request: Request, action: Callable[[], None]) -> None:
 async def _answer(
     request: Request,
     caller: Caller,
-    subject: ShownSubject,
+    subject: SubjectView,
     if_none_match: IfNoneMatch,
     waited: int | None,
 ) -> Response:
@@ -140,7 +140,7 @@ async def _answer(
     return json_response(shown, 200, headers)
 
 
-async def _queue_position(request: Request, subject: ShownSubject) -> dict[str, Any]:
+async def _queue_position(request: Request, subject: SubjectView) -> dict[str, Any]:
     """The member `queue` of a queued subject: its position, and its age in whole seconds; empty if
     it is no longer queued. Counted in one batch with what others ask for."""
     position: int | None = await request.app.state.batchers.queue_positions.submit(subject)
@@ -150,7 +150,7 @@ async def _queue_position(request: Request, subject: ShownSubject) -> dict[str, 
     return {"queue": {"position": position, "age_seconds": age}}
 
 
-def _age(request: Request, subject: ShownSubject) -> float:
+def _age(request: Request, subject: SubjectView) -> float:
     """Seconds since the subject was accepted."""
     return (resources(request).clock() - subject.created_at).total_seconds()
 

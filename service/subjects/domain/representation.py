@@ -6,10 +6,10 @@ from service.kit.timestamps import format_rfc3339
 from service.provider.domain.model_capabilities import MODELS_BY_REFERENCE_TYPE
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE_LIST, VIDEO_LIST
-from service.subjects.domain.subject import ShownSubject
+from service.subjects.domain.subject import SubjectView
 
 
-def public_subject(subject: ShownSubject) -> dict[str, Any]:
+def public_subject(subject: SubjectView) -> dict[str, Any]:
     """The subject as callers see it. `usable_with` lists every name of the models that take it,
     None before it succeeded; `warnings` is left out where there is none."""
     document = subject.document
@@ -38,7 +38,7 @@ def public_subject(subject: ShownSubject) -> dict[str, Any]:
     }
 
 
-def _result(subject: ShownSubject) -> dict[str, Any] | None:
+def _result(subject: SubjectView) -> dict[str, Any] | None:
     """What the provider made, without its media, which only the provider's own records show; None
     before it succeeded."""
     if subject.result is None:

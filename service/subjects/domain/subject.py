@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
 
 
-class ShownSubject(Struct, frozen=True):
+class SubjectView(Struct, frozen=True):
     """What is read of a row of the table `subjects` to show it to a caller. All times are aware, in
     UTC."""
 
@@ -41,7 +41,7 @@ class ShownSubject(Struct, frozen=True):
         return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
 
 
-class Subject(ShownSubject, frozen=True):
+class Subject(SubjectView, frozen=True):
     """A row of the table `subjects`: what is shown of it, and what workers need."""
 
     fingerprint: str  # SHA-256 (hex) of `document`: equal requests have the same

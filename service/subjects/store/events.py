@@ -143,7 +143,7 @@ WRITE_EVENTS = f"""
     ),
     -- 7 what is to be told: to feeds the accounts, to workers that deliveries are due, or that a
     -- claim passed over some as they were locked here, and the work that the caller names
-    news AS (
+    notices AS (
         SELECT string_agg(DISTINCT account_id, ',') AS accounts,
             concat_ws(',', nullif(CAST(:work AS text), ''), (
                 SELECT '{Work.DELIVER}' WHERE EXISTS (SELECT FROM followed)
@@ -157,7 +157,7 @@ WRITE_EVENTS = f"""
             CASE WHEN accounts <> '' THEN pg_notify('{NOTIFY_CHANNEL}', CASE
                 WHEN octet_length(accounts) < {MAX_NOTIFY_BYTES} THEN accounts ELSE '' END) END,
             CASE WHEN kinds <> '' THEN pg_notify('{WORK_CHANNEL}', kinds) END
-        FROM news
+        FROM notices
     )
 """  # noqa: S608 - only our own names are put in
 # What a statement with WRITE_EVENTS in it must select: how many deliveries were made. It selects

@@ -9,12 +9,12 @@ from sqlalchemy import Select, bindparam, select, text
 from service.kit.database.connection import Connection
 from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import ShownSubject, Subject
+from service.subjects.domain.subject import Subject, SubjectView
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 COLUMN_NAMES = ", ".join(column.name for column in COLUMNS)
-_SHOWN_NAMES = ", ".join(field.name for field in fields(ShownSubject))
-_STATE_INDEX = [field.name for field in fields(ShownSubject)].index("state")  # in both
+_SHOWN_NAMES = ", ".join(field.name for field in fields(SubjectView))
+_STATE_INDEX = [field.name for field in fields(SubjectView)].index("state")  # in both
 _STATES = {state.value: state for state in State}  # State(value) costs more than all the rest
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
@@ -24,7 +24,7 @@ _LOCK = _BY_ID.with_for_update()
 _BY_IDS = text(f"""
     SELECT {COLUMN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - only our own column names are put in
-_SHOWN = text(f"""
+_VIEWS = text(f"""
     SELECT {_SHOWN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
 # It is read from its place in the order of all external ids of the account, which only the index
@@ -66,15 +66,15 @@ async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
     return {subject.id: subject for subject in map(subject_of, rows)}
 
 
-async def shown(
+async def views(
     tx: Connection, accounts_and_ids: Sequence[tuple[str, str]]
-) -> list[ShownSubject | None]:
+) -> list[SubjectView | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
-    rows = await tx.execute(_SHOWN, {"ids": [id_ for _, id_ in accounts_and_ids]})
+    rows = await tx.execute(_VIEWS, {"ids": [id_ for _, id_ in accounts_and_ids]})
     found = {(row["account_id"], row["id"]): row for row in rows}
     return [
-        None if (row := found.get(key)) is None else ShownSubject(*_values(row))
+        None if (row := found.get(key)) is None else SubjectView(*_values(row))
         for key in accounts_and_ids
     ]
 
