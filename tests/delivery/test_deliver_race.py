@@ -135,7 +135,7 @@ async def test_events_written_together_are_sent_one_after_the_other(
     versions = [replace(subject, state=State.SUBMITTED, version=number) for number in (2, 3)]
     new = [NewEvent(subject_event(version)) for version in versions]
     async with api.resources.database.transaction() as tx:
-        assert await events.append(tx, new) == 2
+        await events.append(tx, new)
     await api.work(Work.DELIVER)
     await api.work(Work.DELIVER)
     assert received_events(subscriber) == [(stored["id"], 2), (stored["id"], 3)]

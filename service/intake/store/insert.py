@@ -15,7 +15,7 @@ from service.kit.database.guards import guarded
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import Work
-from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
+from service.subjects.store.events import NOTIFIED, WRITE_EVENTS, NewEvent, event_values
 
 
 class _Row(Struct, omit_defaults=True):
@@ -63,7 +63,7 @@ _WRITE = text(f"""
         ORDER BY account_id, key
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM bound), {DELIVERIES_MADE}
+    SELECT (SELECT count(*) FROM bound), {NOTIFIED}
 """)  # noqa: S608 - only our own column names are put in
 _COUNT_QUEUED = text("""
     SELECT account_id, (

@@ -17,7 +17,7 @@ from service.schema.base import one_of
 from service.subjects.domain.lifecycle import TERMINAL, Ignored
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
-from service.subjects.store.events import DELIVERIES_MADE, WRITE_EVENTS, NewEvent, event_values
+from service.subjects.store.events import NOTIFIED, WRITE_EVENTS, NewEvent, event_values
 
 
 class Transition(Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Row(Struct, omit_defaults=True):
 
 _COLUMNS = columns_of(_Row)
 # A state may come twice at one version, where it makes no event: the attempts and the lease tell
-# those apart.
+# those apart. The guard is selected first: so subjects are locked before deliveries.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
@@ -80,23 +80,22 @@ _WRITE = text(f"""
         RETURNING s.id
     )
     SELECT {guard("(SELECT count(*) FROM moved) = cardinality(CAST(:ids AS text[]))")},
-        {DELIVERIES_MADE}
+        {NOTIFIED}
 """)  # noqa: S608 - only our own column names are put in
 
 
 async def write(
     tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[CallbackToStore] = ()
-) -> int:
+) -> None:
     """Write transitions, each of another subject, and store callbacks, each of another
-    deduplication key, and notify the workers that have work by that; return how many deliveries
-    that made.
+    deduplication key, and notify the workers that have work by that.
 
     GuardFailed, and nothing is written, if a subject is not any more as it was read, or another has
     the provider's task. Whoever holds the subjects' locks is safe from the first.
     """
     moves = [transition for transition in transitions if transition.ignored is None]
     if not (moves or callbacks):
-        return 0
+        return
     # In the order of their ids, so that two batches that share subjects cannot wait for each other.
     moves.sort(key=lambda move: move.before.id)
     values = {
@@ -108,8 +107,7 @@ async def write(
         {work for move in moves for work in work_after(move.before.state, move.after.state)},
     )
     with guarded():
-        _, deliveries = await tx.first(_WRITE, values)
-    return int(deliveries)
+        await tx.execute(_WRITE, values)
 
 
 def _row(move: Transition) -> _Row:
