@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from service.operations.store.audit_rules import MAX_VIOLATIONS, RULES
 from service.subjects.domain.lifecycle import Signal
@@ -12,6 +13,7 @@ from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
+from tests.support.subjects import add_subject
 from tests.support.webhook_receiver import WebhookReceiver
 
 # Each breaks a promise that no constraint can keep; the number is that of RULES.
@@ -85,6 +87,26 @@ async def test_a_delivery_is_missed_only_where_the_event_was_wanted(
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
     assert [violation.rule for violation in await api.violations()] == [RULES[3].text] * missed
+
+
+async def test_an_event_whose_writer_looked_for_subscribers_before_there_was_one_is_not_missed(
+    api: Api, account: str
+) -> None:
+    """It has no transaction id yet when the subscriber is made."""
+    resources = api.resources
+    async with resources.database.autocommit() as tx:
+        await tx.execute(text("BEGIN ISOLATION LEVEL REPEATABLE READ"))
+        await tx.execute(text("SELECT 1 FROM subscribers"))
+        made = await api.subscribe("http://127.0.0.1:9999")
+        await add_subject(tx, resources, account)
+        await tx.execute(text("COMMIT"))
+    assert await api.violations() == []
+    await api.create()
+    answer = await api.http.patch(f"/v1/subscribers/{made['id']}", json={"description": "x"})
+    assert answer.status_code == 200
+    await api.create()
+    await fetch(resources, "DELETE FROM deliveries")
+    assert len(await api.violations()) == 1, "from then on"
 
 
 async def test_what_is_about_a_subscriber_is_missed_by_the_others_only(

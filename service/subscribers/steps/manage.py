@@ -1,5 +1,6 @@
 """Creating, changing and deleting subscribers; the SSRF check of their URLs."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -34,6 +35,8 @@ SAME_NAMED_COLUMNS = (
     *("type", "url", "channel", "description", "event_types", "reference_types", "tags"),
     *("timeout", "schedule", "format", "signatures"),
 )
+AUDIT_TRIES = 20  # to start the audit of a subscriber, while statements run that do not know of it
+AUDIT_PAUSE = 0.02  # seconds between two of them
 FILTERS = ("event_types", "reference_types", "tags", "ordering")  # what the audit judges by
 # Health after a subscriber is enabled or resumed: the time before counts as no time of failures.
 HEALTHY: Final[Mapping[str, Any]] = {
@@ -121,8 +124,11 @@ async def _apply_update(
 async def _start_audit(resources: Resources, subscriber: Subscriber) -> None:
     """Only the audit needs this: without it, it demands less until the subscriber next changes."""
     with suppress(Unavailable):
-        async with resources.database.autocommit() as tx:
-            await subscribers.start_audit(tx, subscriber.id, subscriber.version)
+        for _ in range(AUDIT_TRIES):
+            async with resources.database.autocommit() as tx:
+                if await subscribers.start_audit(tx, subscriber.id, subscriber.version):
+                    return
+            await asyncio.sleep(AUDIT_PAUSE)
 
 
 async def delete(resources: Resources, account_id: str, subscriber_id: str) -> None:

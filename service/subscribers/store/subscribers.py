@@ -145,21 +145,35 @@ async def lock_health_row(tx: Connection, subscriber_id: str) -> None:
     await tx.execute(_LOCK_HEALTH, {"id": subscriber_id})
 
 
-# Whoever writes events has a transaction id before it looks for subscribers. So a transaction with
-# an id above this statement's looks after it began, and finds the subscriber as committed before.
+# Whoever writes events may look for subscribers just before it has a transaction id. What looked
+# before this version of the subscriber was committed shows in the horizon of its session.
+_LOOKED_BEFORE = text("""
+    SELECT EXISTS (
+        SELECT FROM subscribers s JOIN pg_stat_activity a ON age(a.backend_xmin) >= age(s.xmin)
+        WHERE s.id = :id AND s.version = :version AND s.state <> 'disabled'
+        AND s.audited_from_xid IS NULL
+        AND a.datname = current_database() AND a.backend_type = 'client backend'
+        AND a.pid <> pg_backend_pid()
+    )
+""")
 _START_AUDIT = text("""
     UPDATE subscribers SET audited_from_xid = pg_current_xact_id()
     WHERE id = :id AND version = :version AND state <> 'disabled' AND audited_from_xid IS NULL
 """)
 
 
-async def start_audit(tx: Connection, subscriber_id: str, version: int) -> None:
+async def start_audit(tx: Connection, subscriber_id: str, version: int) -> bool:
     """From now on the audit holds every event to this subscriber's filters, unless it does already,
-    or the subscriber has changed since this version.
+    or the subscriber has changed since this version. False, and nothing is written, as long as a
+    statement runs that may not know of this version, and yet write an event later.
 
-    Call it in a transaction of its own, once the version is committed.
+    Call it outside any transaction, once the version is committed.
     """
-    await tx.execute(_START_AUDIT, {"id": subscriber_id, "version": version})
+    values = {"id": subscriber_id, "version": version}
+    if await tx.scalar(_LOOKED_BEFORE, values):
+        return False
+    await tx.execute(_START_AUDIT, values)
+    return True
 
 
 async def update_health(tx: Connection, subscriber_id: str, values: dict[str, Any]) -> None:
