@@ -5,9 +5,14 @@ import asyncio
 import asyncpg
 import pytest
 
+from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.delivery.steps import replay
 from service.delivery.steps.deliver import Deliverer
+from service.delivery.store import replay as replay_store
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate
 from service.subjects.domain.work import Work
+from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import wait_until_blocked
@@ -163,3 +168,24 @@ async def test_a_subscriber_removed_meanwhile_ends_the_replay(api: Api, clock: C
         assert (await replaying).status_code == 404
     finally:
         await connection.close()
+
+
+async def test_an_event_that_waits_for_a_replay_is_sent_after_what_is_replayed(
+    api: Api, subscriber: WebhookReceiver, clock: Clock
+) -> None:
+    """The event is decided before the replay is committed, and written after it."""
+    made = await api.subscribe(subscriber.url)
+    subject = await api.create()
+    await deliver_all(api, clock)
+    (queued,) = await delivery_rows(api, made)
+    async with api.resources.database.transaction() as tx:
+        target = await replay_store.lock_target(tx, made["id"], [subject["id"]])
+        assert target
+        states = STATES[ReplayKind.ALL]
+        await replay_store.requeue(tx, target, [queued["event_id"]], states=states, now=clock())
+        update = StatusUpdate(Signal.SUBMITTED, provider_task_id="1")
+        moving = asyncio.create_task(transition(api.resources, subject["id"], update))
+        await wait_until_blocked(api.resources)
+    assert await moving
+    rows = await delivery_rows(api, made)
+    assert [(row["sequence"], row["due_at"] is None) for row in rows] == [(1, False), (2, True)]

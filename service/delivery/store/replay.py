@@ -53,10 +53,15 @@ _LOCK_TARGET = text("""
     SELECT id, account_id, state, ordering FROM subscribers WHERE id = :id FOR SHARE
 """)
 # Without this lock two replays would not see what the other makes pending, nor an event that is
-# written meanwhile what is pending before it. Subjects come before the subscriber, in the order of
-# their ids, as everywhere.
+# written meanwhile what is pending before it. The rows are written anew, though nothing changes in
+# them: so a move that was waiting for them fails at its guard, and looks again for what is pending
+# (subjects/store/transitions.py). Subjects come before the subscriber, in the order of their ids,
+# as everywhere.
 _LOCK_SUBJECTS = text("""
-    SELECT 1 FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
+    WITH locked AS (
+        SELECT id FROM subjects WHERE id = ANY (CAST(:ids AS text[])) ORDER BY id FOR UPDATE
+    )
+    UPDATE subjects SET updated_at = updated_at WHERE id = ANY (ARRAY(SELECT id FROM locked))
 """)
 
 

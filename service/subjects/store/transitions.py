@@ -56,7 +56,9 @@ class _Row(Struct, omit_defaults=True):
 
 _COLUMNS = columns_of(_Row)
 # A state may come twice at one version, where it makes no event: the attempts and the lease tell
-# those apart. The guard is selected first: so subjects are locked before deliveries.
+# those apart. A row that was written anew while the statement waited for it does not count: what
+# was written with it cannot be seen here. The guard is selected first: so subjects are locked
+# before deliveries.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
@@ -77,6 +79,7 @@ _WRITE = text(f"""
             finished_at = CASE WHEN moves.state IN ({one_of(TERMINAL)}) THEN moves.updated_at END
         FROM {from_rows("moves", _COLUMNS)}
         WHERE s.id = ANY (CAST(:ids AS text[])) AND s.id = moves.id AND {_UNCHANGED}
+        AND s.xmin = (SELECT seen.xmin FROM subjects seen WHERE seen.id = moves.id)
         RETURNING s.id
     )
     SELECT {guard("(SELECT count(*) FROM moved) = cardinality(CAST(:ids AS text[]))")},
