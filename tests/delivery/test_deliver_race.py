@@ -6,6 +6,7 @@ A trigger of these tests' holds one side in the middle of its statement, until t
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -141,9 +142,11 @@ async def test_events_written_together_are_sent_one_after_the_other(
     assert received_events(subscriber) == [(stored["id"], 2), (stored["id"], 3)]
 
 
-async def test_a_replay_while_the_delivery_before_is_recorded(
+async def three_delivered_the_first_resent(
     api: Api, subscriber: WebhookReceiver, clock: Clock
-) -> None:
+) -> tuple[dict[str, Any], str]:
+    """A subscription that was sent the three events of a subject, of which the first is due again;
+    and the subject's id."""
     subscription = await api.subscribe(subscriber.url)
     subject = await api.create()
     await add_two_events(api, subject["id"])
@@ -151,6 +154,13 @@ async def test_a_replay_while_the_delivery_before_is_recorded(
     subscriber.requests.clear()
     first, *_ = await delivery_rows(api, subscription)
     await resend(api, first["id"])
+    return subscription, subject["id"]
+
+
+async def test_a_replay_while_the_delivery_before_is_recorded(
+    api: Api, subscriber: WebhookReceiver, clock: Clock
+) -> None:
+    subscription, subject_id = await three_delivered_the_first_resent(api, subscriber, clock)
     async with gate(api.resources, "INSERT ON attempts"):
         delivering = asyncio.create_task(api.work(Work.DELIVER))
         await wait_until_blocked(api.resources)
@@ -158,19 +168,13 @@ async def test_a_replay_while_the_delivery_before_is_recorded(
         await wait_until_blocked(api.resources, 2)
     await delivering
     assert await replaying == 2
-    assert await delivered_in_order(api, subscriber, subject["id"]) == 3
+    assert await delivered_in_order(api, subscriber, subject_id) == 3
 
 
 async def test_an_attempt_recorded_while_others_are_replayed_behind_it(
     api: Api, subscriber: WebhookReceiver, clock: Clock
 ) -> None:
-    subscription = await api.subscribe(subscriber.url)
-    subject = await api.create()
-    await add_two_events(api, subject["id"])
-    await deliver_all(api, clock)
-    subscriber.requests.clear()
-    first, *_ = await delivery_rows(api, subscription)
-    await resend(api, first["id"])
+    subscription, subject_id = await three_delivered_the_first_resent(api, subscriber, clock)
     deliverer = Deliverer(api.resources)
     (claimed,) = await deliverer.claim(10)
     gated = "UPDATE OF due_at ON deliveries"  # the last that a replay does
@@ -181,7 +185,7 @@ async def test_an_attempt_recorded_while_others_are_replayed_behind_it(
         await wait_until_blocked(api.resources, 2)
     assert await replaying == 2
     await delivering
-    assert await delivered_in_order(api, subscriber, subject["id"]) == 3
+    assert await delivered_in_order(api, subscriber, subject_id) == 3
 
 
 async def test_two_of_a_subject_that_are_recorded_at_once(

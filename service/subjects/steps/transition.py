@@ -94,8 +94,13 @@ async def _transition(
     *,
     locked: bool,
 ) -> Transition | None:
-    """As `transition`; without a lock, GuardFailed if the subject changes meanwhile, or if another
-    subject has the task that the update names."""
+    """Read a subject, apply an update to it and write what that makes of it: in a transaction that
+    holds the subject's lock if `locked`, else by what is read without one.
+
+    None if there is no such subject; Ignored.LATE if the guard rejects the update. Without the
+    lock, GuardFailed, and nothing is written, if the subject changes meanwhile, or if another
+    subject has the task that the update names.
+    """
     database = resources.database
     async with database.transaction() if locked else database.autocommit() as tx:
         subject = await (subjects.lock if locked else subjects.get)(tx, subject_id)
