@@ -236,6 +236,15 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", parse.text, "The address that web listens on.")
     port: int = _setting("8000", parse.integer(0, 65535), "The port that web listens on.")
+    inner_port: int | None = _setting(
+        "9464",
+        parse.optional(parse.integer(0, 65535)),
+        "The port on 127.0.0.1 with /metrics, /healthz and /readyz, which need no key there. "
+        "Unless it is given, the worker takes the next one, 9465. Empty: there is none.",
+    )
+    log_format: str = _setting(
+        "json", parse.one_of("json", "text"), "How a log line is written: json, or text for people."
+    )
     log_level: str = _setting(
         "info",
         parse.one_of("debug", "info", "warning", "error"),

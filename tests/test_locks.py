@@ -21,7 +21,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {
     "requirements.lock": NEEDED,
     "requirements-local.lock": NEEDED + EXTRAS["local"],
-    "requirements-dev.lock": NEEDED + EXTRAS["local"] + EXTRAS["dev"],
+    "requirements-dev.lock": NEEDED + EXTRAS["local"] + EXTRAS["tracing"] + EXTRAS["dev"],
 }
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)( ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?P<more> \\)?")

@@ -96,6 +96,7 @@ def upgrade() -> None:
         sa.Column("media_lease_token", ID),
         sa.Column("media_check_attempts", sa.SmallInteger(), nullable=False, server_default="0"),
         sa.Column("warnings", postgresql.JSONB()),
+        sa.Column("traceparent", sa.Text()),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
@@ -119,12 +120,6 @@ def upgrade() -> None:
             name="poll",
         ),
         sa.CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
-    )
-    op.create_index(
-        "ix_subjects_deadline",
-        "subjects",
-        ["deadline"],
-        postgresql_where=sa.text("finished_at IS NULL"),
     )
     op.create_index(
         "ix_subjects_external_task_id",
@@ -157,6 +152,14 @@ def upgrade() -> None:
         ["account_id", "available_at", "id"],
         postgresql_where=sa.text("state = 'queued' AND media_check_at IS NULL"),
     )
+    for name, media in (("unfinished", "IS NULL"), ("unfinished_media", "IS NOT NULL")):
+        op.create_index(
+            f"ix_subjects_{name}",
+            "subjects",
+            ["state", "deadline"],
+            postgresql_include=["created_at", "updated_at", "claimed_at"],
+            postgresql_where=sa.text(f"finished_at IS NULL AND media_check_at {media}"),
+        )
     op.create_index(
         "ix_subjects_with_provider",
         "subjects",

@@ -3,7 +3,16 @@
 Importing any of them imports all, so `metadata` is always complete.
 """
 
-from service.schema import accounts, callbacks, deliveries, events, provider, subjects, subscribers
+from service.schema import (
+    accounts,
+    callbacks,
+    deliveries,
+    events,
+    operations,
+    provider,
+    subjects,
+    subscribers,
+)
 from service.schema.base import metadata
 
 __all__ = [
@@ -12,6 +21,7 @@ __all__ = [
     "deliveries",
     "events",
     "metadata",
+    "operations",
     "provider",
     "subjects",
     "subscribers",

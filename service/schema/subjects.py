@@ -47,6 +47,7 @@ subjects = Table(
     Column("media_lease_token", Id),
     Column("media_check_attempts", SmallInteger, nullable=False, server_default="0"),
     Column("warnings", JSONB(none_as_null=True)),  # null: there are none
+    Column("traceparent", Text),  # of the span that accepted it (W3C); null: nothing is traced
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
@@ -91,7 +92,22 @@ subjects = Table(
         postgresql_where=text(f"state IN ({one_of(WITH_PROVIDER)})"),
     ),
     Index("ix_subjects_poll", "next_poll_at", postgresql_where=text("next_poll_at IS NOT NULL")),
-    Index("ix_subjects_deadline", "deadline", postgresql_where=text("finished_at IS NULL")),
+    # Unfinished subjects by state, the earliest deadline first: what is past it, and what waits
+    # longest. A subject is in one of the two.
+    Index(
+        "ix_subjects_unfinished",
+        "state",
+        "deadline",
+        postgresql_include=["created_at", "updated_at", "claimed_at"],
+        postgresql_where=text("finished_at IS NULL AND media_check_at IS NULL"),
+    ),
+    Index(
+        "ix_subjects_unfinished_media",
+        "state",
+        "deadline",
+        postgresql_include=["created_at", "updated_at", "claimed_at"],
+        postgresql_where=text("finished_at IS NULL AND media_check_at IS NOT NULL"),
+    ),
     Index("ix_subjects_list", "account_id", "created_at", "id"),
     # For the list of every account. Its condition holds for every external id, and only that list's
     # query has it: an account's list must not be read by this index.

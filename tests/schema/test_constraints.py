@@ -14,6 +14,7 @@ from service.schema.accounts import accounts
 from service.schema.callbacks import callbacks
 from service.schema.deliveries import deliveries, subscriber_health
 from service.schema.events import events
+from service.schema.operations import holds, operations, snapshot, stage_snapshots
 from service.schema.provider import provider_state
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
@@ -60,6 +61,19 @@ CALLBACK = {
     "verification": "signed",
     "size": 0,
 }
+STAGE = {"minute": NOW, "stage": "queued", "items": 0}
+HOLD = {"id": "hld_1", "what": "intake", "reason": "maintenance", "created_at": NOW}
+OPERATION = {
+    "id": "opr_1",
+    "what": "resend",
+    "filter": {},
+    "cut_off": NOW,
+    "state": "running",
+    "count": 1,
+    "first": [],
+    "next_step_at": NOW,
+    "created_at": NOW,
+}
 ROWS: dict[Table, dict[str, Any]] = {
     subjects: SUBJECT,
     events: EVENT,
@@ -67,6 +81,9 @@ ROWS: dict[Table, dict[str, Any]] = {
     deliveries: DELIVERY,
     subscriber_health: HEALTH,
     callbacks: CALLBACK,
+    stage_snapshots: STAGE,
+    holds: HOLD,
+    operations: OPERATION,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
@@ -118,6 +135,14 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (callbacks, "ck_callbacks_verdict", {"verdict": "lost"}),
     (callbacks, "ck_callbacks_verification", {"verification": "much"}),
     (provider_state, "ck_provider_state_one_row", {"id": 2}),
+    (stage_snapshots, "ck_stage_snapshots_stage", {"stage": "lost"}),
+    (stage_snapshots, "ck_stage_snapshots_oldest", {"items": 1}),
+    (snapshot, "ck_snapshot_one_row", {"id": 2}),
+    (holds, "ck_holds_what", {"what": "all"}),
+    (operations, "ck_operations_what", {"what": "repeat"}),
+    (operations, "ck_operations_state", {"state": "lost", "next_step_at": None} | ENDED),
+    (operations, "ck_operations_finished", ENDED),
+    (operations, "ck_operations_step", {"next_step_at": None}),
 ]
 
 

@@ -9,7 +9,9 @@ class KeyScope(StrEnum):
     SUBJECTS_READ = "subjects:read"  # read subjects and their events
     SUBJECTS_WRITE = "subjects:write"  # create and cancel subjects
     SUBSCRIBERS = "subscribers"  # manage subscribers and their deliveries
-    OPERATOR = "operator"  # see every account
+    METRICS = "metrics"  # read /metrics, and nothing else
+    OPERATOR_READ = "operator:read"  # see every account but contents and secrets; change nothing
+    OPERATOR = "operator"  # see every account, and mend what is stuck
 
 
 SCOPES = tuple(KeyScope)

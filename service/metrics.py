@@ -1,0 +1,76 @@
+"""The service's metrics: what each process counts and measures by itself.
+
+What is read from Postgres, and so is the same from every process, is in
+the snapshot (operations/domain/stages.py). deploy/README.md lists all of them.
+"""
+
+from service.kit.metrics import LONG_BUCKETS, SHORT_BUCKETS, counter, gauge, histogram
+
+SUBJECTS_ACCEPTED = counter(
+    "subjects_accepted",
+    "Subjects that were made of requests, by the way the request came: api, batch, arq, or "
+    "compat_api (the provider's own paths).",
+    "door",
+)
+REQUESTS_REFUSED = counter(
+    "requests_refused", "Requests that were answered with an error, by its code.", "code"
+)
+SUBJECT_TRANSITIONS = counter(
+    "subject_transitions", "Moves of subjects from one state to another.", "from", "to"
+)
+SIGNALS_IGNORED = counter(
+    "signals_ignored",
+    "Signals about subjects that moved nothing, by where they came from and why they were ignored.",
+    "source",
+    "reason",
+)
+PROVIDER_REQUESTS = counter(
+    "provider_requests", "Calls to the provider, by what came of them.", "operation", "outcome"
+)
+PROVIDER_REQUEST_DURATION = histogram(
+    "provider_request_duration_seconds",
+    "How long a call to the provider took, in seconds.",
+    "operation",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0),
+)
+CALLBACKS = counter("callbacks", "Callbacks that were stored, by verdict.", "source", "verdict")
+POLLS = counter("polls", "Polls of the provider for one subject, by what came of them.", "outcome")
+DELIVERY_ATTEMPTS = counter(
+    "delivery_attempts",
+    "Attempts to deliver an event, by the type of the subscriber and what came of them.",
+    "type",
+    "outcome",
+)
+DELIVERY_ATTEMPT_DURATION = histogram(
+    "delivery_attempt_duration_seconds",
+    "How long an attempt to deliver an event took, in seconds.",
+    "type",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+LEASES_EXPIRED = counter(
+    "leases_expired",
+    "Leases that ran out before their work was recorded: their worker died or was stopped.",
+)
+STREAMS = gauge("streams", "Event streams (SSE) that this process serves now.")
+WAITS = counter("waits", "Requests that this process answered after a wait (long polls).")
+SUBMIT_WAIT = histogram(
+    "submit_wait_seconds",
+    "From the acceptance of a subject until the provider took it, in seconds.",
+    buckets=LONG_BUCKETS,
+)
+PROVIDER_TIME = histogram(
+    "provider_seconds",
+    "From the moment the provider took a subject until its end was known here, in seconds.",
+    buckets=LONG_BUCKETS,
+)
+DELIVERY_DELAY = histogram(
+    "delivery_delay_seconds",
+    "From an event until its first attempt began, or until it was delivered, in seconds.",
+    "until",
+    buckets=LONG_BUCKETS,
+)
+CALLBACK_COMMIT = histogram(
+    "callback_commit_seconds",
+    "From the last byte of a callback until it was durable, in seconds.",
+    buckets=SHORT_BUCKETS,
+)
