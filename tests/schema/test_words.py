@@ -10,6 +10,8 @@ import service
 from service.callbacks.domain.callback import Verification
 from service.callbacks.domain.verdicts import Verdict
 from service.delivery.domain.delivery_state import DeliveryState
+from service.operations.domain.hold import HoldTarget
+from service.operations.domain.operation import OperationKind
 from service.subjects.domain.event import HealthNotice
 from service.subjects.domain.lifecycle import State
 from service.subscribers.domain.subscriber import Ordering, SubscriberState, SubscriberType
@@ -21,6 +23,7 @@ WORDS = {
     "status": set(HealthNotice),
     "verdict": set(Verdict),
     "verification": set(Verification),
+    "what": {*HoldTarget, *OperationKind},
 }
 SOURCES = sorted(Path(service.__file__).parent.glob("*/store/*.py"))
 COMPARED = re.compile(rf"\b({'|'.join(WORDS)}) (?:=|<>|IN) (\([^(){{}}]*\)|'[a-z_]+')")
