@@ -19,8 +19,10 @@ from service.intake.web import routes as intake_routes
 from service.kit.errors import CallsheetError
 from service.kit.http.large_bodies import LargeBodyReader
 from service.kit.http.request import Request
+from service.kit.http.request_id import given_request_id, with_request_id
 from service.kit.http.responses import error_response, fault_response, problem_response
 from service.kit.http.routing import Match, RouteTable, route
+from service.kit.request_id import set_request_id
 from service.openapi import routes as openapi
 from service.operations.web import health
 from service.request_batchers import Batchers, make_batchers
@@ -100,8 +102,12 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        serve = self._http if scope["type"] == "http" else self._lifespan
-        await serve(scope, receive, send)
+        if scope["type"] != "http":
+            await self._lifespan(scope, receive, send)
+            return
+        request_id = given_request_id(scope["headers"]) or self.state.resources.new_id("req")
+        set_request_id(request_id)
+        await self._http(scope, receive, with_request_id(send, request_id))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await _respond(scope, receive)  # its frames are gone while a stream runs

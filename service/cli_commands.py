@@ -17,10 +17,11 @@ from service.kit.database.errors import failure_reason
 from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
 from service.kit.timestamps import format_rfc3339
+from service.logs import start_logging, warn_of_unknown_variables
 from service.operations.steps import audit, reencrypt
 from service.resources import Resources
 from service.settings import SettingError, Settings, read_settings
-from service.wiring import open_resources, start_logging, warn_of_unknown_variables
+from service.wiring import open_resources
 
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
@@ -56,7 +57,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _settings() -> Settings:
     settings = read_settings(os.environ)
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, settings.log_format)
     warn_of_unknown_variables(os.environ)
     return settings
 

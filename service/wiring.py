@@ -1,20 +1,12 @@
 """The composition root: settings become resources; it owns the clock and the random numbers."""
 
 import gc
-import json
-import logging
 import random
 import secrets
-import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
-
-import orjson
-import structlog
-from structlog.typing import EventDict, Processor
 
 from service.accounts.cache.key_owners import KeyOwnerCache
 from service.callbacks.cache.webhook_secrets import WebhookSecretCache
@@ -32,12 +24,11 @@ from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
-from service.settings import Settings, unknown_variables
+from service.settings import Settings
 from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
 
 RANDOM_BUFFER_BYTES = 1024  # fetched at a time
 GC_THRESHOLDS = (10_000, 50, 100)  # of the three generations: see gc.set_threshold
-log = structlog.get_logger()
 _RANDOM = random.SystemRandom()
 
 
@@ -107,47 +98,6 @@ def _credentials(settings: Settings) -> ProviderApiKey | ProviderKeyPair:
     if settings.provider_api_key:
         return ProviderApiKey(settings.provider_api_key)
     return ProviderKeyPair(settings.provider_access_key, settings.provider_secret_key)
-
-
-def start_logging(level: str) -> None:
-    """Log one JSON object a line to standard error, from our code and from libraries."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(_line)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(file=sys.stderr.buffer),
-        cache_logger_on_first_use=True,
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-
-
-def warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
-    """Log each environment variable that looks like a setting and is none; never its value."""
-    for name, nearest in unknown_variables(environ).items():
-        log.warning("settings", action="unknown_setting", name=name, nearest=nearest)
-
-
-def _line(line: EventDict, **options: Any) -> bytes:  # noqa: ANN401
-    """A log line as JSON; by the slower standard library if it has text that is not valid
-    Unicode."""
-    try:
-        return orjson.dumps(line, **options)
-    except TypeError:
-        return json.dumps(line, **options).encode()
 
 
 def tune_garbage_collector() -> None:

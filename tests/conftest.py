@@ -18,6 +18,7 @@ from service.accounts.store import api_keys as api_key_store
 from service.app import build
 from service.kit.database.migrate import migrate
 from service.kit.http.connection_limits import BoundedHttpProtocol
+from service.kit.request_id import add_request_id
 from service.local.nats import nats
 from service.local.postgres import postgres
 from service.local.server import Server
@@ -53,7 +54,9 @@ def logged() -> Iterator[list[EventDict]]:
         return line
 
     rendered = structlog.dev.ConsoleRenderer(colors=False)
-    structlog.configure(processors=[structlog.processors.format_exc_info, keep, rendered])
+    structlog.configure(
+        processors=[add_request_id, structlog.processors.format_exc_info, keep, rendered]
+    )
     yield lines
     structlog.reset_defaults()
     faults = [line for line in lines if line.get("action") == "fault"]

@@ -8,6 +8,7 @@ from structlog.typing import EventDict
 
 from service.kit.concurrency.batcher import MAX_WAITING_BYTES, Batcher
 from service.kit.errors import Unavailable
+from service.kit.request_id import current_request_id, set_request_id
 
 
 class Store:
@@ -144,3 +145,17 @@ async def test_who_has_an_answer_may_submit_again_at_once() -> None:
     async with Batcher(store.write, writers=1) as batcher, asyncio.timeout(10):
         assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
     assert store.batches == [[1], [2], [3]]
+
+
+async def test_what_is_written_for_many_is_written_in_no_request_of_one() -> None:
+    seen: list[str | None] = []
+
+    async def write(batch: Sequence[int]) -> Sequence[int]:
+        seen.append(current_request_id())
+        return batch
+
+    set_request_id("the-first")
+    async with Batcher(write) as batcher:
+        await asyncio.gather(submit(batcher, 1), submit(batcher, 2))
+    assert seen == [None]
+    assert current_request_id() == "the-first"

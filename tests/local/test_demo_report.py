@@ -99,8 +99,8 @@ def test_each_thing_that_went_wrong_is_named() -> None:
 
 @pytest.mark.parametrize("logger", ["structlog.get_logger()", "logging.getLogger()"])
 def test_an_error_that_a_process_logged_is_noticed(tmp_path: Path, logger: str) -> None:
-    script = "import logging, structlog; from service.wiring import start_logging; "
-    script += f"start_logging('info'); {logger}.error('fault')"
+    script = "import logging, structlog; from service.logs import start_logging; "
+    script += f"start_logging('info', 'json'); {logger}.error('fault')"
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", script], capture_output=True, check=True, timeout=50
     )

@@ -54,7 +54,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]
         await error_response(error)(scope, receive, send)
         return
     except Exception:
-        log.exception("web", action="fault", path=scope["path"])
+        log.exception("web", action="fault", path=f"{PATH}/…")  # an address is a secret
         await fault_response()(scope, receive, send)
         return
     if result.refusal is not None:  # not raised, since its frames would hold the body

@@ -28,6 +28,7 @@ from service.kit.http.request import Request
 from service.kit.http.requests import Query
 from service.kit.http.responses import FAULT, JSON, error_response
 from service.kit.http.routing import route
+from service.kit.request_id import current_request_id
 from service.kit.validation import ValidationContext, quotable
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_records import task_record
@@ -45,7 +46,7 @@ def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
     @wraps(handler)
     async def answer(request: Request) -> Response:
-        request_id = resources(request).new_id("req")
+        request_id = current_request_id() or ""
         try:
             return _response(0, envelopes.success_envelope(request_id, await handler(request)))
         except CallsheetError as error:

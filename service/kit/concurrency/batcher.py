@@ -6,6 +6,7 @@ There is no timer: whatever waits is written as soon as a writer is free.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, Self, TypeVar, cast
 
 import structlog
@@ -70,7 +71,9 @@ class Batcher(Generic[T, R]):
         self._waiting.append((item, future))
         self._size += size
         if len(self._tasks) < self._writers:
-            self._tasks.add(asyncio.create_task(self._write_until_empty()))
+            # In a context of its own: it writes for others too, not only for who came first.
+            writer = asyncio.create_task(self._write_until_empty(), context=Context())
+            self._tasks.add(writer)
         return future
 
     async def _write_until_empty(self) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.kit import errors
 from service.kit.errors import CallsheetError
+from service.kit.request_id import current_request_id
 
 STATUS: Mapping[type[CallsheetError], int] = {
     errors.Malformed: 400,
@@ -92,7 +93,9 @@ def fault_response() -> Response:
 
 
 def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": status, "code": code}
+    body = {"type": "about:blank", "title": title, "status": status, "code": code}
+    request_id = current_request_id()
+    return body if request_id is None else body | {"request_id": request_id}
 
 
 def error_response(error: CallsheetError) -> Response:
