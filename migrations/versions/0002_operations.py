@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("gauges", postgresql.JSONB()),
         sa.Column("audit", postgresql.JSONB()),
         sa.Column("audited_at", TIME),
+        sa.Column("audit_started_at", TIME),
+        sa.Column("audit_findings", postgresql.JSONB()),
         sa.CheckConstraint("id = 1", name="one_row"),
     )
     op.create_table(

@@ -40,8 +40,11 @@ snapshot = Table(
     Column("started_at", Time),  # when a process began to take one: others leave it alone
     Column("taken_at", Time),  # null: none was taken yet
     Column("gauges", JSONB(none_as_null=True)),
-    Column("audit", JSONB(none_as_null=True)),  # what the worker's audit found last
-    Column("audited_at", Time),
+    # By check (operations/domain/audit_checks.py), how many violations the workers' audit knows of.
+    Column("audit", JSONB(none_as_null=True)),
+    Column("audited_at", Time),  # when it was done last; null: never
+    Column("audit_started_at", Time),  # when it was last begun, by whichever worker
+    Column("audit_findings", JSONB(none_as_null=True)),  # by check, what these are about
     CheckConstraint("id = 1", name="one_row"),
 )
 
