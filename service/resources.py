@@ -16,6 +16,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
+from service.operations.cache.snapshot import SnapshotCache
 from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.reconciliation.cache.typical_durations import TypicalDurations
@@ -39,6 +40,7 @@ class Resources:
     typical_durations: TypicalDurations  # of tasks: when to poll first
     unreadable_answer_throttle: UnreadableAnswerThrottle  # bounds how often the count is reset
     webhook_secrets: WebhookSecretCache  # that verify callbacks
+    snapshots: SnapshotCache  # the newest snapshot of what waits
     test_slots: Limiter  # of tests of subscribers at once
     queue_limit: QueueLimit  # how many subjects of an account may wait
     callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs

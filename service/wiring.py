@@ -19,6 +19,7 @@ from service.kit.crypto.encryption import Encryptor
 from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
+from service.operations.cache.snapshot import SnapshotCache
 from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
@@ -62,6 +63,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     provider = ProviderClient(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
+    snapshots = SnapshotCache()
     try:
         async with (
             WebhookSender(guard) as sender,
@@ -82,6 +84,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 typical_durations=TypicalDurations(),
                 unreadable_answer_throttle=UnreadableAnswerThrottle(),
                 webhook_secrets=WebhookSecretCache(settings, encryptor),
+                snapshots=snapshots,
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_token_keys=encryptor.derive_all("callback addresses"),
@@ -90,6 +93,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 random_bytes=RandomBuffer(),
             )
     finally:
+        await snapshots.close()
         await provider.aclose()
         await database.close()
 

@@ -30,7 +30,7 @@ from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
-from service.operations.steps import prune
+from service.operations.steps import prune, snapshot
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.settings import Settings
@@ -51,7 +51,12 @@ RENEWALS = 3  # of a lease before it would end: one may fail
 # A poll changes nothing: no lease.
 LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)
 # Each is a task of its own, so that one that fails or takes long delays no other.
-SWEEPS = (expired_leases_and_deadlines.sweep, health_events.sweep, prune.run_if_due)
+SWEEPS = (
+    expired_leases_and_deadlines.sweep,
+    health_events.sweep,
+    prune.run_if_due,
+    snapshot.sweep,
+)
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]
 

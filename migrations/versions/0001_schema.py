@@ -338,6 +338,7 @@ def upgrade() -> None:
         "ix_subscribers_made",
         "subscribers",
         ["id"],
+        postgresql_include=["state"],
         postgresql_where=sa.text("type IN ('webhook', 'nats', 'redis_stream')"),
     )
     op.create_index(
@@ -428,6 +429,13 @@ def upgrade() -> None:
         "deliveries",
         ["subscriber_id", "ordering_key", "sequence"],
         postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        "ix_deliveries_retrying",
+        "deliveries",
+        ["created_at"],
+        postgresql_include=["replayed_at"],
+        postgresql_where=sa.text("state = 'pending' AND attempts > attempts_at_replay"),
     )
     op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at"])
     op.create_table(

@@ -97,6 +97,13 @@ deliveries = Table(
         "sequence",
         postgresql_where=text("state = 'pending'"),
     ),
+    # Those that failed, and are tried again; one that succeeds at once is never in it.
+    Index(
+        "ix_deliveries_retrying",
+        "created_at",
+        postgresql_include=["replayed_at"],
+        postgresql_where=text("state = 'pending' AND attempts > attempts_at_replay"),
+    ),
 )
 
 attempts = Table(

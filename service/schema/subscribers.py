@@ -67,6 +67,7 @@ subscribers = Table(
     Index(  # those of every account, without the hidden ones
         "ix_subscribers_made",
         "id",
+        postgresql_include=["state"],
         postgresql_where=text("type IN ('webhook', 'nats', 'redis_stream')"),
     ),
     Index("ix_subscribers_public", "id", postgresql_where=text("public_key IS NOT NULL")),

@@ -62,7 +62,13 @@ def test_log_lines_say_the_same_actions() -> None:
             "not_listening",
         ),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
-        *("stopped", "stream_aborted", "subscriber_health_changed", "sweep_failed"),
+        *(
+            "stopped",
+            "stream_aborted",
+            "subscriber_health_changed",
+            "snapshot_not_read",
+            "sweep_failed",
+        ),
         *("provider_task_conflict", "transition", "transitions", "unavailable", "unknown_setting"),
         *("unknown_status", "unreadable_answer"),
     }

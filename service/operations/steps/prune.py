@@ -7,12 +7,14 @@ from service.intake.steps.earlier import KEY_TTL
 from service.intake.store import idempotency
 from service.media.store import inline_media
 from service.operations.store import prune as prune_store
+from service.operations.store import snapshot
 from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
 from service.subscribers.store import signing_keys
 
 INTERVAL = timedelta(minutes=1)
-BATCH = 1000  # callbacks that one transaction deletes
+BATCH = 1000  # rows of one kind that one transaction deletes
+SNAPSHOTS_KEPT = timedelta(hours=48)
 MEDIA_GRACE = timedelta(minutes=10)  # media just uploaded may be about to be used
 
 
@@ -34,6 +36,7 @@ async def prune(resources: Resources) -> None:
         await inline_media.delete_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_TTL)
         await signing_keys.delete_expired(tx, now)
+        await snapshot.prune(tx, now - SNAPSHOTS_KEPT, BATCH)
     oldest = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:
         async with resources.database.transaction() as tx:
