@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from service.delivery.domain.subscriber_health import MIN_OPEN, OPEN_AFTER, RECOVERY_RATE
-from service.delivery.steps.deliver import INITIAL_CONCURRENCY, Deliverer
+from service.delivery.domain.throughput import INITIAL_CONCURRENCY
+from service.delivery.steps.deliver import Deliverer
 from service.subjects.domain.work import Work
 from service.worker import make_work_loops
 from tests.support.api import Api

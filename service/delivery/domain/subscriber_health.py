@@ -31,6 +31,9 @@ MIN_RATE: Final = 0.2  # deliveries a second: one each five seconds still finds 
 MAX_RATE: Final = 1000.0  # deliveries a second; beyond that the limit is dropped
 RECOVERY_RATE: Final = 10.0  # deliveries a second after a circuit breaker has closed
 MAX_PAUSE: Final = 60.0  # seconds that one Retry-After can pause a whole subscriber
+# Seconds: no circuit breaker stays open, and no pause lasts, longer from now. What is further in
+# the future was written by a clock that was wrong.
+MAX_WAIT: Final = 2 * MAX_PAUSE
 
 
 @dataclass(frozen=True, slots=True)

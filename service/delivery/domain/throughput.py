@@ -2,6 +2,9 @@
 
 from datetime import datetime
 
+# Deliveries to one subscriber that may be under way at once, over all workers.
+INITIAL_CONCURRENCY = 8
+RESPONSIVE_CONCURRENCY = 128  # to one that has answered this worker of late
 MAX_TRACKED = 10_000  # subscribers
 RECENT = 10  # seconds; a subscriber that hangs is known by then, or its time-outs will tell
 MIN_THROUGHPUT = 1.0  # deliveries a second: of a subscriber that has not answered at all

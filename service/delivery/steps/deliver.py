@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from service.delivery.domain.throughput import INITIAL_CONCURRENCY, RESPONSIVE_CONCURRENCY
 from service.delivery.remote.outcomes import AttemptOutcome, NotSent
 from service.delivery.steps.record import AttemptRecorder
 from service.delivery.steps.send import OutgoingMessage, send
@@ -19,9 +20,6 @@ from service.resources import Resources, end_of_lease
 
 log = structlog.get_logger()
 
-# Deliveries to one subscriber that may be under way at once, over all workers.
-INITIAL_CONCURRENCY = 8
-RESPONSIVE_CONCURRENCY = 128  # to one that has answered this worker of late
 CLAIM_SHARE = 4  # a subscriber's next deliveries are claimed once a quarter of its last have ended
 
 

@@ -7,14 +7,11 @@ from msgspec import Struct, structs
 from sqlalchemy import text
 
 from service.delivery.domain.send_settings import SendSettings
-from service.delivery.domain.subscriber_health import MAX_PAUSE
+from service.delivery.domain.subscriber_health import MAX_WAIT
 from service.kit.database.connection import Connection
 from service.kit.leases import Lease
 from service.subscribers.domain.subscriber import SubscriberType
 
-# Seconds: no circuit breaker stays open, and no pause lasts, longer from now. What is further in
-# the future was written by a clock that was wrong.
-MAX_WAIT = 2 * MAX_PAUSE
 SHARES = 4  # a claim looks at so many times its equal share of each subscriber's due deliveries
 
 

@@ -41,6 +41,19 @@ class SubjectView(Struct, frozen=True):
         return [str(entry["tag_id"]) for entry in self.document.get("tag_list", ())]
 
 
+class WaitingView(SubjectView, frozen=True):
+    """What is read of a row to show it to a caller, and to say why it waits if it does."""
+
+    deadline: datetime  # it fails when it has not ended by then
+    claimed_at: datetime | None  # when the newest submission began; None before the first
+    lease_until: datetime | None  # when a worker's lease ends; None unless submitting
+    next_poll_at: datetime | None  # when the provider is asked; None: it is not to be
+    # When its media are checked, or until when the lease of that check runs; None: they need none.
+    media_check_at: datetime | None
+    media_lease_token: str | None  # of the worker that checks its media; None: nobody does
+    media_check_attempts: int  # checks that found media out of reach
+
+
 class Subject(SubjectView, frozen=True):
     """A row of the table `subjects`: what is shown of it, and what workers need."""
 
