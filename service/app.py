@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.accounts.web.contents import checked_response
 from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
 from service.compat_api.web import routes as compat_api_routes
@@ -128,7 +129,8 @@ async def _respond(scope: Scope, receive: Receive) -> ASGIApp:
     if handler is None:
         return _method_not_allowed(match)
     try:
-        return await handler(Request(scope, receive, match.parameters))
+        request = Request(scope, receive, match.parameters)
+        return await checked_response(request, await handler(request))
     except CallsheetError as error:
         return error_response(error)
     except Exception as error:

@@ -64,12 +64,18 @@ def upgrade() -> None:
         sa.Column("before", postgresql.JSONB()),
         sa.Column("after", postgresql.JSONB()),
     )
-    op.create_index("ix_actions_at", "actions", ["at"])
+    op.create_index("ix_actions_action", "actions", ["action", "id"])
     op.create_index(
         "ix_actions_object",
         "actions",
         ["object_id", "id"],
         postgresql_where=sa.text("object_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_actions_account",
+        "actions",
+        ["account_id", "id"],
+        postgresql_where=sa.text("account_id IS NOT NULL"),
     )
     op.create_table(
         "operations",

@@ -60,7 +60,7 @@ holds = Table(
     CheckConstraint(f"what IN ({one_of(HoldTarget)})", name="what"),
 )
 
-# Who did what, by hand or with an operator's key.
+# Who did what, by hand or with an operator's key. Ids have the time in them.
 actions = Table(
     "actions",
     metadata,
@@ -73,8 +73,11 @@ actions = Table(
     Column("request_id", Text),
     Column("before", JSONB(none_as_null=True)),
     Column("after", JSONB(none_as_null=True)),
-    Index("ix_actions_at", "at"),
+    Index("ix_actions_action", "action", "id"),
     Index("ix_actions_object", "object_id", "id", postgresql_where=text("object_id IS NOT NULL")),
+    Index(
+        "ix_actions_account", "account_id", "id", postgresql_where=text("account_id IS NOT NULL")
+    ),
 )
 
 # Resend, replay and cancel of many, done by workers in small steps.

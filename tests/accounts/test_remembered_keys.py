@@ -22,7 +22,10 @@ from tests.test_command_line import run
 KEY_ID = "key_in_use"
 A_SECOND = 1.0  # within it, a revoked key opens nothing any more
 OWNER = KeyOwner(
-    Caller(KEY_ID, "acc_1", "acme", frozenset()), None, last_used_is_stale=False, expires_at=None
+    Caller(KEY_ID, "acc_1", "acme", frozenset(), "acme"),
+    None,
+    last_used_is_stale=False,
+    expires_at=None,
 )
 
 

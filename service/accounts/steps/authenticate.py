@@ -15,7 +15,6 @@ import structlog
 
 from service.accounts.domain import access_tokens
 from service.accounts.domain.access_tokens import UnverifiedToken
-from service.accounts.domain.scopes import KeyScope
 from service.accounts.store import api_keys, authentication, owners, rate_limit
 from service.accounts.store.authentication import Caller, KeyOwner
 from service.kit.concurrency.batcher import Batcher
@@ -133,25 +132,13 @@ async def _apply_rate_limit(
     return results
 
 
-async def authenticate(
-    resources: Resources,
-    batcher: CallerBatcher,
-    text: str,
-    scope: KeyScope,
-    *,
-    allow_operator: bool = True,
-) -> Caller:
-    """The caller that an API key or access token belongs to, if its scopes permit the call.
-
-    The scope `operator` permits what `scope` does, unless `allow_operator` is false. Unauthorized
-    without a valid key or token, Forbidden without the scope, TooManyRequests beyond the limit.
-    """
+async def authenticate(resources: Resources, batcher: CallerBatcher, text: str) -> Caller:
+    """The caller that an API key or access token belongs to. Unauthorized without a valid key or
+    token, TooManyRequests beyond the account's rate limit."""
     credential = parse_credential(text)
     caller = _remembered(resources, credential) or await batcher.submit(credential)
     if isinstance(caller, CallsheetError):
         raise caller
-    if scope not in caller.scopes and not (allow_operator and caller.is_operator):
-        raise Forbidden(f"This key lacks the scope {scope}.")
     return caller
 
 
@@ -188,8 +175,8 @@ async def readable_account_id(resources: Resources, caller: Caller, name: str) -
     """
     if name == caller.account_name:
         return caller.account_id
-    if not caller.is_operator:
-        raise Forbidden(f"Only a key with the scope {KeyScope.OPERATOR} sees other accounts.")
+    if not caller.sees_all:
+        raise Forbidden("Only a key with an operator's scope sees other accounts.")
     return await account_id_by_name(resources, name)
 
 
@@ -206,7 +193,7 @@ async def account_fields(
 ) -> Mapping[str, dict[str, str]]:
     """The field `account` that a list's entries have for operators, by account id; empty for other
     callers."""
-    if not caller.is_operator or not account_ids:
+    if not caller.sees_all or not account_ids:
         return {}
     async with resources.database.autocommit() as tx:
         names = await owners.account_names(tx, set(account_ids))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from service.accounts.domain.scopes import KeyScope
+from service.accounts.domain.scopes import SEE_ALL, KeyScope, effective_scopes
 from service.kit.database.connection import Connection
 
 # last_used_at moves in steps: no write on every request.
@@ -20,17 +20,28 @@ class Caller:
     key_id: str  # of the API key or key pair
     account_id: str  # of the key; for an operator, of the account it acts in
     account_name: str  # of that account
-    scopes: frozenset[str]  # of the key
+    scopes: frozenset[str]  # of the key: see effective_scopes()
+    own_account: str  # the name of the account that the key belongs to
 
     @property
     def is_operator(self) -> bool:
-        """Whether the key has the scope `operator`, and so sees every account."""
+        """Whether the key has the scope `operator`, and so sees every account, and mends it."""
         return KeyScope.OPERATOR in self.scopes
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the key sees every account, be it without contents: see `hides_contents`."""
+        return not self.scopes.isdisjoint(SEE_ALL)
+
+    @property
+    def hides_contents(self) -> bool:
+        """Whether contents are hidden from the key: see service/accounts/domain/contents.py."""
+        return KeyScope.OPERATOR_READ in self.scopes and not self.is_operator
 
     @property
     def account_field(self) -> dict[str, str]:
         """The field `account` that answers to operators have; empty for other callers."""
-        return {"account": self.account_name} if self.is_operator else {}
+        return {"account": self.account_name} if self.sees_all else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,9 @@ async def owners_by_digest(
     expired."""
     values = {"digests": digests, "now": now, "stale": now - LAST_USED_RESOLUTION}
     return {
-        row[0]: KeyOwner(Caller(row[1], row[2], row[3], frozenset(row[4])), *row[5:])
+        row[0]: KeyOwner(
+            Caller(row[1], row[2], row[3], effective_scopes(row[4]), own_account=row[3]), *row[5:]
+        )
         for row in await tx.execute(_OWNERS_BY_DIGEST, values)
     }
 

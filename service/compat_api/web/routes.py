@@ -14,7 +14,7 @@ from starlette.responses import Response
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import account_filter, authorize
+from service.accounts.web.authorize import account_filter, act_as_owner, authorize
 from service.compat_api.domain import envelopes, task_requests
 from service.compat_api.domain.envelopes import INTERNAL_ERROR, UNKNOWN_METHOD, UNKNOWN_PATH
 from service.compat_api.steps import tasks
@@ -105,10 +105,10 @@ async def read(request: Request) -> dict[str, Any]:
 
 async def _act_as_owner(request: Request, caller: Caller, task_id: str) -> Caller:
     """The caller; an operator acts in the account of the subject of this id, if there is one."""
-    if not caller.is_operator:
+    if not caller.sees_all:
         return caller
     try:
-        return await authenticate.act_as_owner(resources(request), caller, "subject_id", task_id)
+        return await act_as_owner(request, caller, "subject_id", task_id)
     except NotFound:
         return caller
 
@@ -131,7 +131,7 @@ async def list_tasks(request: Request) -> list[dict[str, Any]]:
     number = query.integer("pageNum", 1, 1, MAX_PAGE_NUMBER)
     size = query.integer("pageSize", DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE)
     account_id: str | None = caller.account_id
-    if caller.is_operator:
+    if caller.sees_all:
         account_id = await account_filter(request, caller, query)
     for name in request.query_params:  # other parameters of the provider's clients are ignored
         query.text(name)

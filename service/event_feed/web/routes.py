@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.web.authorize import account_filter, authorize
+from service.accounts.web.contents import record_look
 from service.event_feed.steps import read
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import START, BatchWaiter
@@ -28,16 +29,18 @@ MAX_WAIT = 999_999_999  # seconds; what is too long is capped, not refused
 
 async def subject_events(request: Request) -> Response | SSEStream:
     caller = await authorize(request, KeyScope.SUBJECTS_READ)
-    account = caller.account_name if caller.is_operator else None
-    feed = Feed(caller.account_id, path_parameter(request, "subject_id"), account)
+    account = caller.account_name if caller.sees_all else None
+    subject_id = path_parameter(request, "subject_id")
+    feed = Feed(caller.account_id, subject_id, account, hides_contents=caller.hides_contents)
     return await _answer(request, feed, Query(request))
 
 
 async def account_events(request: Request) -> Response | SSEStream:
     caller, query = await authorize(request, KeyScope.SUBJECTS_READ), Query(request)
     account_id = await account_filter(request, caller, query)
-    account = query.text("account") if caller.is_operator else None
-    return await _answer(request, Feed(account_id, account=account), query)
+    account = query.text("account") if caller.sees_all else None
+    feed = Feed(account_id, account=account, hides_contents=caller.hides_contents)
+    return await _answer(request, feed, query)
 
 
 async def _answer(request: Request, feed: Feed, query: Query) -> Response | SSEStream:
@@ -63,6 +66,7 @@ async def _stream(request: Request, feed: Feed, after: Position | None) -> SSESt
     if feed.account_id is not None and feed.subject_id is not None:
         await status_read.get_subject(resources(request), feed.account_id, feed.subject_id)
         after = after or START
+    await record_look(request)
     stream = SSEStream(hub, feed, after or await hub.now(), resources(request).random())
     await hub.join(stream)
     return stream

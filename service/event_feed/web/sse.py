@@ -13,6 +13,7 @@ from functools import partial
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from service.accounts.domain.contents import without_contents
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import FeedReader
 from service.event_feed.store.feed import Position, StoredEvent
@@ -36,15 +37,21 @@ KEEP_ALIVE = b":\n\n"  # a comment
 
 
 def encode(
-    events: Sequence[StoredEvent], *, of_subject: bool, account: str | None = None
+    events: Sequence[StoredEvent],
+    *,
+    of_subject: bool,
+    account: str | None = None,
+    hides_contents: bool = False,
 ) -> list[bytes]:
     """Events as SSE frames, in pieces, of which a stalled stream holds one. The id of a frame is
     the cursor after its event. `account` is the name that each event has beside it; None: the
-    event's own, if it has one."""
+    event's own, if it has one. `hides_contents`: with null in place of contents."""
     pieces, piece = [], b""
     for event in events:
         cursor = cursors.shown(event.position, of_subject=of_subject).encode()
         data = feed_entry(event.id, event.body, account or event.account)
+        if hides_contents:
+            data = without_contents(data)
         piece += b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor, event.type.encode(), data)
         if len(piece) >= MIN_PIECE:
             pieces.append(piece)
@@ -63,6 +70,7 @@ class Feed:
     account_id: str | None  # None: those of every account
     subject_id: str | None = None  # None: those of all subjects of the account
     account: str | None = None  # the account's name, if each event is to have it beside it
+    hides_contents: bool = False  # from a reader that may not see them
 
 
 class SSEStream(FeedReader):
@@ -85,8 +93,13 @@ class SSEStream(FeedReader):
         super().__init__(feed.account_id, feed.subject_id, after)
         of_subject = feed.subject_id is not None
         self._encode = ENCODERS[of_subject]
-        if feed.account is not None:
-            self._encode = partial(encode, of_subject=of_subject, account=feed.account)
+        if feed.account is not None or feed.hides_contents:
+            self._encode = partial(
+                encode,
+                of_subject=of_subject,
+                account=feed.account,
+                hides_contents=feed.hides_contents,
+            )
         self._hub = hub
         self._retry = int(RETRY[0] + random * (RETRY[1] - RETRY[0]))
         self._ends_at = asyncio.get_running_loop().time() + LIFETIME * (1 - random / 2)

@@ -1,0 +1,22 @@
+"""Who does what is written to the action log: an operator's key, or whoever runs a command."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ActorKind(StrEnum):
+    """By what somebody acts."""
+
+    KEY = "key"  # a request with an API key or a key pair
+    COMMAND = "command"  # the command line
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and from where. Its fields are the members that the action log shows."""
+
+    kind: ActorKind
+    name: str  # the name of the key's account; of a command, the user of the operating system
+    origin: str | None  # the address that a request came from, as we see it; a command's host
+    key_id: str | None = None  # None: a command
+    session: str | None = None  # of the page for people; None: it was none
