@@ -1,13 +1,11 @@
-"""The ASGI application: its list of routes, and the responses to errors."""
+"""The ASGI application: its list of routes, and what its handlers share."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-from starlette.responses import Response
 from starlette.routing import Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service.accounts.web.contents import checked_response
 from service.callbacks.web import admin
@@ -17,23 +15,18 @@ from service.delivery.web import routes as delivery_routes
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.web import routes as event_feed_routes
 from service.intake.web import routes as intake_routes
-from service.kit.errors import CallsheetError
+from service.kit.http.dispatch import respond
 from service.kit.http.large_bodies import LargeBodyReader
-from service.kit.http.request import Request
 from service.kit.http.request_id import given_request_id, with_request_id
-from service.kit.http.responses import error_response, fault_response, problem_response
-from service.kit.http.routing import Match, RouteTable, route
+from service.kit.http.routing import RouteTable, route
 from service.kit.request_id import set_request_id
 from service.openapi import routes as openapi
-from service.operations.web import health
+from service.operations.web import health, metrics
 from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
 from service.subscribers.web import routes as subscribers_routes
 from service.subscribers.web import signing_secrets
-
-log = structlog.get_logger()
-
 
 ROUTES = [
     route("/v1/subjects", intake_routes.create, "POST"),
@@ -65,6 +58,7 @@ ROUTES = [
     *compat_api_routes.ROUTES,
     route("/healthz", health.healthz, "GET"),
     route("/readyz", health.readyz, "GET"),
+    route("/metrics", metrics.metrics, "GET"),
     route("/openapi.json", openapi.openapi, "GET"),
     route("/docs", openapi.docs, "GET"),
 ]
@@ -111,34 +105,11 @@ class Application:
         await self._http(scope, receive, with_request_id(send, request_id))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _respond(scope, receive)  # its frames are gone while a stream runs
+        # Its frames are gone while a stream runs.
+        response = await respond(TABLE, scope, receive, checked_response)
         await response(scope, receive, send)
 
 
 def build(resources: Resources) -> Application:
     """The ASGI application over open resources."""
     return Application(resources)
-
-
-async def _respond(scope: Scope, receive: Receive) -> ASGIApp:
-    """The response of the handler, or to the error that it raised."""
-    match = TABLE.match(scope["path"])
-    if match is None:
-        return problem_response(404, "not_found", "Not Found")
-    handler = match.handlers.get(scope["method"]) or match.handlers.get(None)
-    if handler is None:
-        return _method_not_allowed(match)
-    try:
-        request = Request(scope, receive, match.parameters)
-        return await checked_response(request, await handler(request))
-    except CallsheetError as error:
-        return error_response(error)
-    except Exception as error:
-        log.error("web", action="fault", path=scope["path"], exc_info=error)  # noqa: TRY400 - it is the traceback
-        return fault_response()
-
-
-def _method_not_allowed(match: Match) -> Response:
-    response = problem_response(405, "method_not_allowed", "Method Not Allowed")
-    response.headers["allow"] = ", ".join(sorted(filter(None, match.handlers)))
-    return response

@@ -4,6 +4,9 @@ What is read from Postgres, and so is the same from every process, is in
 the snapshot (operations/domain/stages.py). deploy/README.md lists all of them.
 """
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
 from service.kit.metrics import LONG_BUCKETS, SHORT_BUCKETS, counter, gauge, histogram
 
 SUBJECTS_ACCEPTED = counter(
@@ -74,3 +77,14 @@ CALLBACK_COMMIT = histogram(
     "From the last byte of a callback until it was durable, in seconds.",
     buckets=SHORT_BUCKETS,
 )
+
+
+def _installed_version() -> str:
+    try:
+        return version("callsheet")
+    except PackageNotFoundError:  # run from its sources
+        return ""
+
+
+BUILD_INFO = gauge("build_info", "Always 1: which release this process runs.", "version", "python")
+BUILD_INFO.labels(_installed_version(), platform.python_version()).set(1)

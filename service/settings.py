@@ -236,11 +236,12 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", parse.text, "The address that web listens on.")
     port: int = _setting("8000", parse.integer(0, 65535), "The port that web listens on.")
-    inner_port: int | None = _setting(
-        "9464",
-        parse.optional(parse.integer(0, 65535)),
-        "The port on 127.0.0.1 with /metrics, /healthz and /readyz, which need no key there. "
-        "Unless it is given, the worker takes the next one, 9465. Empty: there is none.",
+    inner_port: tuple[int | None, int | None] = _setting(  # of web, and of the worker
+        "9464,9465",
+        parse.two_ports,
+        "The port on 127.0.0.1 with /metrics, /healthz and /readyz, which need no key there: of "
+        "web, and behind a comma of the worker, or one for whichever it is. 0: any that is free. "
+        "Empty: there is none.",
     )
     log_format: str = _setting(
         "json", parse.one_of("json", "text"), "How a log line is written: json, or text for people."

@@ -19,6 +19,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import func
 
 from service.delivery.steps import deliver, health_events
+from service.inner_port import inner_port
 from service.job_queue import (
     REDIS_ERRORS,
     REDIS_TIMEOUT,
@@ -217,7 +218,8 @@ async def finish(loops: WorkLoops, lease: float) -> None:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and wait for work in progress."""
     tune_garbage_collector()
-    async with open_resources(settings) as resources:
+    _, port = settings.inner_port
+    async with open_resources(settings) as resources, inner_port(resources, port):
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
         watchers = [

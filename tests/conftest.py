@@ -135,6 +135,7 @@ def environ(database_url: str, valkey_server: Server, provider: SimulatorClient)
         "CALLSHEET_PROVIDER_API_KEY": "a-provider-key",
         "CALLSHEET_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CALLSHEET_ALLOWED_PRIVATE_TARGETS": "127.0.0.0/8",
+        "CALLSHEET_INNER_PORT": "",
     }
 
 

@@ -136,6 +136,9 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("PUBLIC_URL", "https://hidden.example/?a=b"),
         ("PUBLIC_URL", "https://hidden.example/a#b"),
         ("PORT", "65536"),
+        ("INNER_PORT", "65536"),
+        ("INNER_PORT", "9464,"),
+        ("INNER_PORT", "1,2,3"),
         ("HOST", ""),
         ("QUEUE_NAME", " "),
         ("REDIS_URL", "redis://:hidden@localhost/first"),
@@ -193,6 +196,16 @@ def test_addresses_of_postgres_are_taken_as_the_driver_takes_them(url: str) -> N
 )
 def test_addresses_of_redis_are_taken(url: str) -> None:
     assert read(REDIS_URL=url).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"),
+    [(None, (9464, 9465)), ("", (None, None)), ("7", (7, 7)), ("7, 8", (7, 8)), ("0", (0, 0))],
+)
+def test_web_and_worker_each_have_an_inner_port(
+    text: str | None, ports: tuple[int | None, int | None]
+) -> None:
+    assert read(INNER_PORT=text).inner_port == ports
 
 
 @pytest.mark.parametrize("text", ["", None])

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from service.kit.crypto.key_formats import parse_whsec
+from service.kit.network.ports import MAX_PORT
 
 SECRET_KEY_BYTES = 32
 MAX_DELAY = 7 * 86400  # seconds of one wait in a schedule
@@ -40,6 +41,15 @@ def integer(low: int, high: int) -> Callable[[str], int]:
         return int(value)
 
     return parse
+
+
+def two_ports(value: str) -> tuple[int | None, int | None]:
+    """Two ports with a comma between them; one alone stands for both, and nothing for none."""
+    if not value:
+        return None, None
+    first, comma, second = value.partition(",")
+    parse = integer(0, MAX_PORT)
+    return parse(first.strip()), parse((second if comma else first).strip())
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:

@@ -13,14 +13,15 @@ from typing import TextIO
 from service.local.errors import LocalError
 from service.local.example import write_example
 from service.local.folders import read_or_create, write_private
-from service.local.ports import free_port, is_free
+from service.local.ports import HOST, free_port, is_free
 from service.local.processes import Child
 from service.local.stack import Stack, stack
 from service.local.waiting import http_status
-from service.settings import unknown_variables
+from service.settings import read_settings, unknown_variables
 
 ACCOUNT = "development"
 CHECK_INTERVAL = 0.3  # seconds between checks of the processes
+INNER_PORTS = 9464, 9465  # of web and worker
 RESTART_DELAY = 2.0  # seconds before a process that ended is started again
 
 
@@ -44,9 +45,15 @@ def run(folder: Path, port: int) -> int:
 
 
 def settings(port: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings of `environ`, with this port, or a free one if it is 0 or taken."""
+    """The settings of `environ`, with this port, or a free one if it is 0 or taken; and with the
+    usual inner ports, if they are not given, or free ones."""
     given = {name: text for name, text in environ.items() if name.startswith("CALLSHEET_")}
-    return given | {"CALLSHEET_PORT": str(port if port and is_free(port) else free_port())}
+    inner = ",".join(_free_or_other(usual) for usual in INNER_PORTS)
+    return {"CALLSHEET_INNER_PORT": inner, **given, "CALLSHEET_PORT": _free_or_other(port)}
+
+
+def _free_or_other(port: int) -> str:
+    return str(port if port and is_free(port) else free_port())
 
 
 def _greeting(running: Stack, port: int) -> str:
@@ -59,6 +66,7 @@ def _greeting(running: Stack, port: int) -> str:
         f"Callsheet    {url}{taken}",
         f"Docs         {url}/docs",
         f"Simulator    {running.simulator_url}",
+        *_metrics_lines(running),
         f"Data, logs   {running.folder}",
         f"Key          {key}",
         "",
@@ -73,6 +81,14 @@ def _greeting(running: Stack, port: int) -> str:
         "Ctrl-C stops it; the data is kept.",
     ]
     return "\n".join(lines)
+
+
+def _metrics_lines(running: Stack) -> list[str]:
+    """The addresses of the metrics of web and worker, unless there is no inner port."""
+    web, worker = read_settings(running.env).inner_port
+    if web is None:
+        return []
+    return [f"Metrics      http://{HOST}:{web}/metrics, …:{worker}/metrics"]
 
 
 def write_env(running: Stack) -> Path:

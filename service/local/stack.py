@@ -157,6 +157,7 @@ def _settings(folder: Path, base_url: str, simulator_url: str) -> dict[str, str]
         "CALLSHEET_PROVIDER_API_KEY": secret("provider-key", bytes.hex),
         "CALLSHEET_WEBHOOK_SECRETS": secret("webhook-secret", format_whsec),
         "CALLSHEET_ALLOWED_PRIVATE_TARGETS": PRIVATE_TARGETS,
+        "CALLSHEET_INNER_PORT": "",  # many stacks run beside each other
     }
 
 

@@ -55,6 +55,7 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", f"{COMPAT}/{{task_id}}"): "subjects:read",
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
+    ("GET", "/metrics"): "metrics",
     ("GET", "/openapi.json"): None,
     ("GET", "/docs"): None,
 }
@@ -207,7 +208,10 @@ async def test_every_answer_to_an_operator_names_the_account(
     api: Api, own_ids: dict[str, str]
 ) -> None:
     key = await operator(api)
-    unnamed = {"/v1/capabilities"}  # of no account, as callbacks are that tell of no subject
+    unnamed = {
+        "/v1/capabilities",
+        "/metrics",
+    }  # of no account, as callbacks are that tell of no subject
     for method, path in sorted(GUARDED.keys() - OWN, reverse=True):
         if method == "DELETE" or path in unnamed or path.startswith("/v1/callbacks"):
             continue

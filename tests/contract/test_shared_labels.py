@@ -51,6 +51,7 @@ def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') - {"store_true"} == {  # that one is an option's
         *("answer_lost", "callback_refused", "callback_stored", "fault"),
         *("deliveries_attempted", "delivery_attempted"),
+        *("inner_port_opened", "inner_port_unavailable"),
         *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
         *("answer_not_counted", "body_not_spooled", "read_failed", "result_not_recorded"),
         *(

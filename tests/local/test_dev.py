@@ -65,6 +65,12 @@ class Dev:
             timeout=TIMEOUT,
         ).stdout
 
+    def metrics_addresses(self) -> list[str]:
+        """Where it says that the metrics of web and worker are."""
+        line = next(x for x in self.greeting.splitlines() if x.startswith("Metrics"))
+        web, other = line.removeprefix("Metrics").strip().split(", ")
+        return [web, f"http://{HOST}{other.removeprefix('…')}"]
+
     def listed_ids(self) -> list[str]:
         """The ids that its second curl line lists."""
         words = shlex.split(self.greeting.rpartition("\n  curl -sS ")[2].partition("\n")[0])
@@ -109,9 +115,10 @@ def worker_pid(folder: Path) -> int:
     return next(pid for pid, words in running_in(folder).items() if "service worker" in words)
 
 
-def lines_without_simulator(started: Dev) -> list[str]:
-    """The greeting without the simulator's address, which changes with every start."""
-    return [line for line in started.greeting.splitlines() if not line.startswith("Simulator")]
+def lines_that_stay(started: Dev) -> list[str]:
+    """The greeting without the addresses that may change with every start."""
+    lines = started.greeting.splitlines()
+    return [line for line in lines if not line.startswith(("Simulator", "Metrics"))]
 
 
 def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Path) -> None:
@@ -121,6 +128,8 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         created = first.pasted()
         assert created.status_code == 202
         assert f"http://{HOST}:{port}/docs\n" in first.greeting
+        for address in first.metrics_addresses():
+            assert "callsheet_build_info{" in httpx.get(address).text
         assert first.keys_listed().count("development") == 1
         assert (folder / "env").stat().st_mode & 0o777 == 0o600
         assert run(folder, port) == 1  # refused, while the first has the folder
@@ -130,7 +139,7 @@ def test_dev_can_be_pasted_from_and_killed_and_goes_on_with_its_data(folder: Pat
         first.process.kill()
         assert wait_until(lambda: not running_in(folder), TIMEOUT)
     with dev(folder, port) as second:
-        assert lines_without_simulator(second) == lines_without_simulator(first)
+        assert lines_that_stay(second) == lines_that_stay(first)
         assert created.json()["id"] in second.listed_ids()
         second.process.send_signal(signal.SIGINT)
         assert second.next_line_with("stopped") == "stopped\n"
@@ -162,7 +171,10 @@ def test_a_variable_that_is_no_setting_is_named_on_stderr(
 def test_the_developers_settings_are_handed_on_and_a_taken_port_is_replaced() -> None:
     port = free_port()
     environ = {"CALLSHEET_POLL_AFTER": "3", "CALLSHEET_PORT": "1", "PATH": "/bin"}
-    assert settings(port, environ) == {"CALLSHEET_POLL_AFTER": "3", "CALLSHEET_PORT": str(port)}
+    handed = settings(port, environ)
+    assert handed.pop("CALLSHEET_INNER_PORT").count(",") == 1
+    assert handed == {"CALLSHEET_POLL_AFTER": "3", "CALLSHEET_PORT": str(port)}
+    assert settings(port, {"CALLSHEET_INNER_PORT": ""})["CALLSHEET_INNER_PORT"] == ""
     with socket.create_server((HOST, port)):
         assert settings(port, {})["CALLSHEET_PORT"] != str(port)
 

@@ -17,6 +17,8 @@ from service.submission.store import provider_state
 log = structlog.get_logger()
 
 NOT_CONFIGURED = "not configured"  # what is optional, and is left out
+REDIS_AWAY = "cannot be reached: jobs are not taken"
+UNREACHED = ("does not answer in time", "ok")  # what is said of Postgres and the provider then
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,43 @@ async def check_readiness(resources: Resources) -> Health:
     return Health({"postgres": postgres, "redis": redis, "provider": provider})
 
 
+class BoundedReadiness:
+    """Readiness checks that are answered in time although what they try hangs. Each runs once at a
+    time: who asks meanwhile waits for the same, so that probes never pile up."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._postgres: asyncio.Task[tuple[str, str]] | None = None
+        self._redis: asyncio.Task[str] | None = None
+
+    async def check(self, seconds: float) -> Health:
+        """The result of check_readiness(); what has not answered within so many seconds counts as
+        not reached."""
+        if self._postgres is None or self._postgres.done():
+            self._postgres = asyncio.create_task(_postgres(self._resources))
+        if self._redis is None or self._redis.done():
+            self._redis = asyncio.create_task(_redis(self._resources.settings))
+        await asyncio.wait({self._postgres, self._redis}, timeout=seconds)
+        postgres, provider = UNREACHED
+        if self._postgres.done():
+            postgres, provider = self._postgres.result()
+        redis = self._redis.result() if self._redis.done() else REDIS_AWAY
+        return Health({"postgres": postgres, "redis": redis, "provider": provider})
+
+    async def close(self) -> None:
+        """Cancel what is still being tried."""
+        running = [task for task in (self._postgres, self._redis) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
 async def _redis(settings: Settings) -> str:
     if settings.redis_url is None:
         return NOT_CONFIGURED
     if await job_queue.reachable(settings.redis_url, settings.queue_name):
         return "ok"
-    return "cannot be reached: jobs are not taken"
+    return REDIS_AWAY
 
 
 async def _postgres(resources: Resources) -> tuple[str, str]:

@@ -15,7 +15,11 @@ async def healthz(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """503 if Postgres cannot be used; 200 otherwise, also if the process is degraded."""
-    found = await readiness.check_readiness(resources(request))
+    return readiness_response(await readiness.check_readiness(resources(request)))
+
+
+def readiness_response(found: readiness.Health) -> Response:
+    """The response that tells of what the checks found."""
     return json_response(
         {"status": found.status, "checks": found.checks}, 200 if found.usable else 503
     )
