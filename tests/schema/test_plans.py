@@ -3,12 +3,14 @@
 from typing import Any
 
 import asyncpg
+import pytest
 
 from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.kit.leases import Lease
-from service.operations.steps import prune
+from service.operations.steps import prune, snapshot
+from service.operations.store import waiting
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -27,6 +29,7 @@ SMALL = {  # read in their order, as far as is needed: these hold what is under 
     "ix_callbacks_unknown",
     "ix_deliveries_due",
     "ix_deliveries_leased",
+    "ix_deliveries_retrying",
     "ix_events_all",  # and of this one the newest so many are read
 }
 HISTORY = {"ix_deliveries_subscriber"}  # all that a subscriber ever got: for its list only
@@ -59,6 +62,20 @@ FILLED = """
     SELECT 'dlv_old' || n, 1, now(), 1, '', true FROM generate_series(1, 5000) n;
     ANALYZE
 """
+# To these a long queue, half of it with media to be checked, and as many deliveries that failed.
+QUEUE = """
+    INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,
+        media_check_at, available_at, deadline, created_at, updated_at)
+    SELECT 'sub_new' || n, 'acc_old', 'f', '{}', '{}', 'queued', 1,
+        CASE WHEN n % 2 = 0 THEN now() END, now(), now(), now(), now()
+    FROM generate_series(1, 5000) n;
+    INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, attempts,
+        due_at, created_at)
+    SELECT 'dlv_new' || n, 'evt_old' || n, 'sbr_old' || 1 + n % 10, 'sub_new' || n, 1, 'pending',
+        1, now(), now()
+    FROM generate_series(1, 5000) n;
+    ANALYZE
+"""
 
 
 async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookReceiver) -> None:
@@ -80,6 +97,7 @@ async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookRecei
     )
     await api.http.post("/callbacks", content=b"{}")
     await api.work()
+    await snapshot.take_if_due(api.resources)
     await prune.prune(api.resources)
     await learn_durations.learn(api.resources)
     await renew_leases.renew(api.resources, [Lease("lse_1", first["id"], api.resources.clock())])
@@ -91,6 +109,13 @@ def bounded(scan: dict[str, Any]) -> bool:
         return True
     index = scan.get("Index Name")
     return index in SMALL or ("Index Cond" in scan and index not in HISTORY)
+
+
+def sorts_to_limit(node: dict[str, Any]) -> bool:
+    """Whether a plan reads and sorts more than the limit that it then keeps to."""
+    below = node.get("Plans", ())
+    sorts = node["Node Type"] == "Limit" and below[0]["Node Type"] == "Sort"
+    return sorts or any(map(sorts_to_limit, below))
 
 
 async def unbounded(resources: Resources, tables: str, statements: list[str]) -> list[str]:
@@ -141,6 +166,34 @@ async def test_an_external_id_is_sought_directly_even_if_planned_when_all_was_em
     finally:
         await connection.close()
     assert scans == ["uq_subjects_account_id_external_task_id"] * 2
+
+
+@pytest.mark.parametrize(
+    "tables", [EMPTIED, FILLED, f"{FILLED}; {QUEUE}"], ids=["empty", "history", "queue"]
+)
+async def test_a_snapshot_reads_the_index_entries_of_what_waits_and_no_row(
+    resources: Resources, tables: str
+) -> None:
+    """Also if it was planned when all was empty: a queue is long before anybody analyzes it."""
+    with executed_statements() as statements:
+        async with resources.database.autocommit() as tx:
+            await waiting.read(tx, resources.clock())
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        await connection.execute(tables)
+        plans = [await query_plan(connection, statement) for statement in dict.fromkeys(statements)]
+    finally:
+        await connection.close()
+    scans = [scan for plan in plans for scan in table_scans(plan)]
+    assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
+    assert {scan["Index Name"] for scan in scans} == {
+        "ix_subjects_unfinished",
+        "ix_subjects_unfinished_media",
+        "ix_subjects_poll",
+        "ix_deliveries_due",
+        "ix_deliveries_retrying",
+    }
+    assert not any(map(sorts_to_limit, plans))
 
 
 def a_callback(resources: Resources, body: bytes, message_id: str) -> RawCallback:
