@@ -11,7 +11,7 @@ help:
 	@echo 'make bench   the figures, as ratios to floors of the same run, and whether they meet their aims'
 	@echo 'make fix     format, and mend what the linter can mend'
 	@echo 'make wheel   what production installs, in dist/'
-	@echo 'make lock    write the three requirements files anew, with uv'
+	@echo 'make lock    write the requirements files anew, with uv'
 	@echo 'make clean   remove what the above made'
 
 # Pip resolves nothing: a release that came out since the lock was written changes nothing here.
@@ -65,14 +65,15 @@ fix: .venv/dev
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-# Each lock is held to the smaller one before it: a package has one version in all.
+# Each lock is held to the smaller ones before it: a package has one version in all.
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
 lock:
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --extra local -c requirements.lock -o requirements-local.lock
-	$(COMPILE) --extra dev -c requirements-local.lock -o requirements-dev.lock
+	$(COMPILE) --extra tracing -c requirements-local.lock -o requirements-tracing.lock
+	$(COMPILE) --extra dev -c requirements-local.lock -c requirements-tracing.lock -o requirements-dev.lock
 
 # For production: without embedded servers, and without the build's own tools.
 wheel: .venv/local

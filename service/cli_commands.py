@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from getpass import getpass
 
 import uvloop
@@ -28,6 +29,7 @@ Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
 SCOPES_WIDTH = len(",".join(SCOPES))
 MAX_SECRET = 10_000  # bytes read from standard input
 PACKAGES = {"PIL": "pillow"}  # packages that are imported under another name
+LISTS = {"opentelemetry": "requirements-tracing.lock"}  # what the local lock does not list
 
 
 def run(given: argparse.Namespace) -> int:
@@ -37,8 +39,8 @@ def run(given: argparse.Namespace) -> int:
         return COMMANDS[given.command](given)
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
-        needed = PACKAGES.get(name, name)
-        print(f"This needs {needed}, as requirements-local.lock lists it.", file=sys.stderr)
+        needed, listed = PACKAGES.get(name, name), LISTS.get(name, "requirements-local.lock")
+        print(f"This needs {needed}, as {listed} lists it.", file=sys.stderr)
         return 2
     except SettingError as error:
         print(error, file=sys.stderr)
@@ -88,7 +90,8 @@ def _web(_given: argparse.Namespace) -> int:
     async def run() -> int:
         return 0 if await server.run(settings, worker.stop_on_signals()) else 1
 
-    return _in_loop(run())
+    with _tracing(settings):
+        return _in_loop(run())
 
 
 def _worker(_given: argparse.Namespace) -> int:
@@ -100,7 +103,23 @@ def _worker(_given: argparse.Namespace) -> int:
         await worker.run(settings, worker.stop_on_signals())
         return 0
 
-    return _in_loop(run())
+    with _tracing(settings):
+        return _in_loop(run())
+
+
+@contextmanager
+def _tracing(settings: Settings) -> Iterator[None]:
+    """Make and send spans meanwhile, if the setting TRACING says so."""
+    if not settings.tracing:
+        yield
+        return
+    from service.kit import opentelemetry_spans  # noqa: PLC0415 - an extra
+
+    provider = opentelemetry_spans.start_tracing()
+    try:
+        yield
+    finally:
+        opentelemetry_spans.stop_tracing(provider)
 
 
 def _migrate(_given: argparse.Namespace) -> int:

@@ -10,11 +10,13 @@ import structlog
 from arq import Retry
 from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
+from msgspec.structs import replace
 
 from service.accounts.steps.authenticate import account_id_by_name
 from service.intake.steps.accept import accept
 from service.intake.steps.validate import validate
 from service.job_queue import REDIS_ERRORS
+from service.kit import tracing
 from service.kit.errors import CallsheetError, Invalid, NotFound, TooManyRequests, Unavailable
 from service.resources import Resources
 from service.subjects.domain.representation import public_subject
@@ -69,7 +71,11 @@ async def _create(
     if account_id is None:
         raise NotFound("There is no account of this name.")
     create_request = validate(resources.settings, account_id, request, idempotency_key)
-    return (await accept(resources, create_request)).subject
+    with tracing.span("accept", server=True) as span:
+        create_request = replace(create_request, traceparent=span.traceparent)
+        subject = (await accept(resources, create_request)).subject
+        span.link(subject.id, None)
+        return subject
 
 
 async def _extend_job(context: dict[str, Any], reason: str) -> None:

@@ -246,6 +246,13 @@ class Settings:
     log_format: str = _setting(
         "json", parse.one_of("json", "text"), "How a log line is written: json, or text for people."
     )
+    tracing: bool = _setting(
+        "false",
+        parse.boolean,
+        "Whether spans are made and sent, by OpenTelemetry: true or false. It needs the extra "
+        "tracing; where they go, and how many are kept, its own variables say, such as "
+        "OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_TRACES_SAMPLER_ARG.",
+    )
     log_level: str = _setting(
         "info",
         parse.one_of("debug", "info", "warning", "error"),

@@ -5,7 +5,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
-from itertools import pairwise
 from pathlib import Path
 from sys import stdlib_module_names
 
@@ -20,6 +19,7 @@ NEEDED = PROJECT["dependencies"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = {
     "requirements.lock": NEEDED,
+    "requirements-tracing.lock": NEEDED + EXTRAS["tracing"],
     "requirements-local.lock": NEEDED + EXTRAS["local"],
     "requirements-dev.lock": NEEDED + EXTRAS["local"] + EXTRAS["tracing"] + EXTRAS["dev"],
 }
@@ -107,8 +107,9 @@ def test_a_lock_holds_nothing_that_its_requirements_do_not_come_to(lock: str) ->
 
 
 def test_a_package_has_the_same_version_in_every_lock() -> None:
-    for smaller, larger in pairwise(map(locked, LOCKS)):
-        assert {name: larger.get(name) for name in smaller} == smaller
+    largest = locked("requirements-dev.lock")
+    for smaller in map(locked, LOCKS):
+        assert {name: largest.get(name) for name in smaller} == smaller
 
 
 @pytest.mark.parametrize("name", ["aiohttp", "arq", "uvicorn"])
@@ -121,10 +122,14 @@ def test_whose_private_parts_are_used_is_bounded_to_a_minor_release(name: str) -
 
 
 def test_the_service_imports_only_what_production_installs_and_the_demo_what_local_adds() -> None:
-    production, local = locked("requirements.lock"), locked("requirements-local.lock")
     homes = packages_distributions()
     for file in (ROOT / "service").rglob("*.py"):
-        there = local if file.is_relative_to(ROOT / "service" / "local") else production
+        lock = "requirements.lock"
+        if file.is_relative_to(ROOT / "service" / "local"):
+            lock = "requirements-local.lock"
+        elif file.name == "opentelemetry_spans.py":  # which is imported only where it is wanted
+            lock = "requirements-tracing.lock"
+        there = locked(lock)
         for module in imported(file) - stdlib_module_names - {"service"}:
             homed = {canonicalize_name(home) for home in homes[module]}
             assert homed & set(there), f"{file} imports {module}, of {homed}"

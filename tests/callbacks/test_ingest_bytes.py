@@ -12,6 +12,7 @@ from service.callbacks.domain.callback import RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.intake.store import insert
+from service.intake.store.insert import NewSubject
 from service.operations.steps import audit
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
@@ -62,7 +63,7 @@ async def submitted(resources: Resources, account_id: str) -> str:
     """A new subject that the provider has."""
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     async with resources.database.transaction() as tx:
-        await insert.add_subjects(tx, [subject])
+        await insert.add_subjects(tx, [NewSubject(subject)])
         await events.append(tx, [NewEvent(subject_event(subject))])
     update = StatusUpdate(Signal.SUBMITTED, provider_task_id=subject.id)
     await transition(resources, subject.id, update)

@@ -7,6 +7,7 @@ from service.intake.domain.create_request import Accepted, CreateRequest, pendin
 from service.intake.steps.accept import accept_batch
 from service.intake.steps.validate import validate
 from service.intake.store import insert
+from service.intake.store.insert import NewSubject
 from service.kit.errors import Conflict
 from tests.support.api import Api
 from tests.support.database import fetch, wait_until_blocked
@@ -27,7 +28,7 @@ async def test_what_is_decided_again_has_a_hidden_subscriber_that_was_written(
         request(callback_url="http://127.0.0.1:65009/done"),
     ]
     async with api.resources.database.transaction() as tx:
-        await insert.add_subjects(tx, [rival.subject])
+        await insert.add_subjects(tx, [NewSubject(rival.subject)])
         deciding = asyncio.create_task(accept_batch(api.resources, batch))
         await wait_until_blocked(api.resources)
     refused, accepted = await deciding

@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from service.intake.store import insert
+from service.intake.store.insert import NewSubject
 from service.media.store import media_checks
 from service.media.store.media_checks import MediaClaimLimits
 from service.resources import Resources
@@ -54,7 +55,7 @@ async def test_a_claimed_check_is_recorded_under_its_token_alone(resources: Reso
     now = resources.clock()
     subject = make_subject(id=resources.new_id("sub"), account_id=account, created_at=now)
     async with resources.database.transaction() as tx:
-        await insert.add_subjects(tx, [subject], media_due={subject.id})
+        await insert.add_subjects(tx, [NewSubject(subject, media_due=True)])
         limits = MediaClaimLimits(1, {}, {})
         (check,) = await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
         assert (check.id, check.account_id, check.attempts) == (subject.id, account, 0)

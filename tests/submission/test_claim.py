@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from service.accounts.store import api_keys
 from service.intake.store import insert
+from service.intake.store.insert import NewSubject
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
@@ -47,7 +48,7 @@ async def create_queued(
     ]
     async with resources.database.transaction() as tx:
         for subject in made:
-            await insert.add_subjects(tx, [subject])
+            await insert.add_subjects(tx, [NewSubject(subject)])
     return made
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.intake.store import insert
+from service.intake.store.insert import NewSubject
 from service.kit.database.connection import Connection
 from service.resources import Resources
 from service.subjects.domain.event import HealthNotice, subject_event, subscriber_event
@@ -19,7 +20,7 @@ from tests.support.api import Api
 async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
     """Add a subject and its event, without a commit."""
     subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
-    await insert.add_subjects(tx, [subject])
+    await insert.add_subjects(tx, [NewSubject(subject)])
     await events.append(tx, [NewEvent(subject_event(subject))])
     return subject
 

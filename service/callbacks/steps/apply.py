@@ -32,6 +32,11 @@ class CallbackResult(Struct, frozen=True):
     subject_to_poll: str | None = None  # the id of a subject to ask the provider about; None: none
     refusal: CallsheetError | None = None  # what its sender is answered; None: it is accepted
 
+    @property
+    def subject_id(self) -> str | None:
+        """The subject that it was about, if the state machine was asked; else None."""
+        return None if self.transition is None else self.transition.after.id
+
 
 REPEATED = CallbackResult(Verdict.REPEATED)
 

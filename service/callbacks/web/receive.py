@@ -12,10 +12,12 @@ from service.callbacks.domain.callback import RawCallback
 from service.callbacks.domain.sources import PROVIDER, SOURCE_NAME
 from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
+from service.kit import tracing
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.kit.http.body import BodyReader
 from service.kit.http.headers import combined_headers
 from service.kit.http.responses import error_response, fault_response, problem_response
+from service.subjects.steps import tracing as subject_tracing
 
 log = structlog.get_logger()
 
@@ -80,7 +82,10 @@ async def _receive(scope: Scope, receive: Receive, address: list[str]) -> Callba
     raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
     callback = verify(state.resources, raw)
     batcher = state.batchers.untrusted_callbacks if callback.untrusted else state.batchers.callbacks
-    result: CallbackResult = await batcher.submit(callback)
+    with tracing.span("callback", server=True) as span:
+        result: CallbackResult = await batcher.submit(callback)
+        span.set(verdict=result.verdict, source=source)
+        await subject_tracing.link(state.resources, span, result.subject_id or callback.subject_id)
     return result
 
 

@@ -15,8 +15,10 @@ from service.delivery.remote.outcomes import AttemptOutcome, NotSent
 from service.delivery.steps.record import AttemptRecorder
 from service.delivery.steps.send import OutgoingMessage, send
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
+from service.kit import tracing
 from service.kit.crypto.encryption import DecryptionError
 from service.resources import Resources, end_of_lease
+from service.subjects.steps import tracing as subject_tracing
 
 log = structlog.get_logger()
 
@@ -87,5 +89,8 @@ class Deliverer:
             message = OutgoingMessage(
                 delivery.event_id, delivery.type, delivery.body, delivery.attempt_id, delivery.url
             )
-            outcome = await send(resources, delivery.settings, message, started_at)
+            with tracing.span("deliver") as span:
+                outcome = await send(resources, delivery.settings, message, started_at)
+                span.set(outcome=type(outcome).__name__, attempt=delivery.attempts + 1)
+                await subject_tracing.link(resources, span, delivery.subject_id)
         return await self._recorder.record(delivery, outcome, started_at)

@@ -32,6 +32,7 @@ class CreateRequest(Struct, frozen=True):
     # Whether it is a conflict, and not answered with the earlier subject, if the account has used
     # its external_task_id for the same request.
     must_be_new: bool = False
+    traceparent: str | None = None  # of the span that accepts it (W3C); None: it is not traced
 
     def __repr__(self) -> str:
         """Without the bytes of its images, which would fill a log."""

@@ -22,6 +22,7 @@ from service.intake.domain.create_request import (
 from service.intake.steps.earlier import answer_by_earlier
 from service.intake.store import insert
 from service.intake.store.idempotency import Binding
+from service.intake.store.insert import NewSubject
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.database.guards import GuardFailed
@@ -241,10 +242,12 @@ async def _write(
     if added or bindings:
         await insert.add_subjects(
             tx,
-            [create.subject for create in added],
+            [
+                NewSubject(create.subject, create.has_media_urls, create.request.traceparent)
+                for create in added
+            ],
             [NewEvent(subject_event(create.subject)) for create in added],
             bindings=bindings,
-            media_due={create.subject.id for create in added if create.has_media_urls},
         )
     await _store_images(tx, added, now)
 

@@ -1,7 +1,7 @@
 """New subjects are written in batches, with all that stands and falls with them; and the queued
 subjects of accounts are counted."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +16,14 @@ from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import Work
 from service.subjects.store.events import NOTIFIED, WRITE_EVENTS, NewEvent, event_values
+
+
+class NewSubject(Struct, frozen=True):
+    """A subject to be written."""
+
+    subject: Subject  # as it was accepted
+    media_due: bool = False  # whether its media are fetched and checked before submission
+    traceparent: str | None = None  # of the span that accepted it; None: it is not traced
 
 
 class _Row(Struct, omit_defaults=True):
@@ -36,6 +44,7 @@ class _Row(Struct, omit_defaults=True):
     callback_subscriber_id: str | None = None
     media_check_at: datetime | None = None
     warnings: Sequence[Mapping[str, str]] | None = None
+    traceparent: str | None = None
 
 
 class _BindingRow(Struct):
@@ -85,23 +94,21 @@ NO_BINDINGS: Final = MappingProxyType[AccountAndKey, Binding]({})
 
 async def add_subjects(
     tx: Connection,
-    new: Sequence[Subject],
+    new: Sequence[NewSubject],
     events: Sequence[NewEvent] = (),
     *,
     bindings: Mapping[AccountAndKey, Binding] = NO_BINDINGS,
-    media_due: Container[str] = (),
 ) -> None:
     """Write new subjects, their events with the deliveries of these, and bind idempotency keys: all
-    in one statement, which notifies the workers. `media_due` are ids of subjects whose media are
-    fetched and checked before submission.
+    in one statement, which notifies the workers.
 
     The unique keys decide the race of requests that arrive at once: they wait for the other's
     commit. GuardFailed if there is a subject of an external id, or a key is bound: then nothing is
     written, and the other's subject can be read.
     """
-    work = {Work.CHECK_MEDIA if subject.id in media_due else Work.SUBMIT for subject in new}
+    work = {Work.CHECK_MEDIA if subject.media_due else Work.SUBMIT for subject in new}
     values = {
-        "new_subjects": encode_rows([_row(subject, media_due) for subject in new]),
+        "new_subjects": encode_rows([_row(subject) for subject in new]),
         "bindings": encode_rows(
             [
                 _BindingRow(*name, binding.fingerprint, binding.subject_id, binding.created_at)
@@ -113,7 +120,8 @@ async def add_subjects(
         await tx.execute(_WRITE, values | event_values(events, work))
 
 
-def _row(subject: Subject, media_due: Container[str]) -> _Row:
+def _row(new: NewSubject) -> _Row:
+    subject = new.subject
     return _Row(
         id=subject.id,
         account_id=subject.account_id,
@@ -126,8 +134,9 @@ def _row(subject: Subject, media_due: Container[str]) -> _Row:
         available_at=subject.available_at,
         deadline=subject.deadline,
         callback_subscriber_id=subject.callback_subscriber_id,
-        media_check_at=subject.created_at if subject.id in media_due else None,
+        media_check_at=subject.created_at if new.media_due else None,
         warnings=subject.warnings,
+        traceparent=new.traceparent,
         created_at=subject.created_at,
         updated_at=subject.updated_at,
     )

@@ -1,10 +1,12 @@
 """What may be created, GET /v1/capabilities; creating a subject, POST /v1/subjects, and up to a
 hundred of them, POST /v1/subjects/batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
@@ -13,12 +15,14 @@ from service.accounts.web.authorize import authorize
 from service.intake.domain.create_request import Accepted, CreateRequest, CreateResult
 from service.intake.steps.accept import accept, accept_batch
 from service.intake.steps.validate import MAX_BATCH, validate, validate_many
+from service.kit import tracing
 from service.kit.errors import CallsheetError, FieldError, Invalid
 from service.kit.http import large_bodies
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import MAX_SMALL_BODY, Query
 from service.kit.http.responses import error_body, json_response, status_of
+from service.kit.tracing import Span
 from service.provider.domain.model_capabilities import MODELS
 from service.request_context import public_path, resources
 from service.settings import Settings
@@ -51,9 +55,26 @@ async def accept_body(
 ) -> Accepted:
     """Accept the create request that `parse` makes of the body's JSON; CallsheetError if it is
     refused. A large body keeps its slot until it is accepted."""
-    async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
-        create_request = await body.apply(parse)
-        return await accept(resources(request), create_request, request.app.state.batchers.creates)
+    batcher = request.app.state.batchers.creates
+    with accepting(request) as span:
+        async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
+            create_request = traced(span, await body.apply(parse))
+            accepted = await accept(resources(request), create_request, batcher)
+        span.link(accepted.subject.id, None)
+        return accepted
+
+
+def accepting(request: Request) -> AbstractContextManager[Span]:
+    """The span of a subject's acceptance: a child of the caller's, if the request names that."""
+    caller = request.headers.get("traceparent")
+    return tracing.span("accept", server=True, headers={"traceparent": caller} if caller else {})
+
+
+def traced(span: Span, create_request: CreateRequest) -> CreateRequest:
+    """The request, as accepted in this span."""
+    return (
+        replace(create_request, traceparent=span.traceparent) if span.recording else create_request
+    )
 
 
 async def create_batch(request: Request) -> Response:
@@ -65,11 +86,27 @@ async def create_batch(request: Request) -> Response:
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
         validated = await body.apply(parse)
         valid = [item for item in validated if isinstance(item, CreateRequest)]
-        accepted = iter(await accept_batch(resources(request), valid))
+        accepted = iter(await _accept_traced(request, valid))
         results = [
             next(accepted) if isinstance(item, CreateRequest) else item for item in validated
         ]
     return json_response({"data": [_batch_item(caller, result) for result in results]}, 207)
+
+
+async def _accept_traced(
+    request: Request, create_requests: Sequence[CreateRequest]
+) -> list[CreateResult]:
+    """Accept requests together, each in a span of its own."""
+    with ExitStack() as stack:
+        spans = [stack.enter_context(accepting(request)) for _ in create_requests]
+        requests = [traced(*pair) for pair in zip(spans, create_requests, strict=True)]
+        results = await accept_batch(resources(request), requests)
+        for span, result in zip(spans, results, strict=True):
+            if isinstance(result, CallsheetError):
+                span.fail(result.code)
+            else:
+                span.link(result.subject.id, None)
+        return results
 
 
 def _validate_batch(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from service.kit import tracing
 from service.kit.backoff import SPREAD, jittered
 from service.kit.errors import FieldError, Unavailable
 from service.kit.leases import Lease
@@ -29,6 +30,7 @@ from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
+from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, transition
 
 log = structlog.get_logger()
@@ -88,7 +90,10 @@ class MediaChecker:
 async def _check(resources: Resources, claimed: ClaimedMediaCheck) -> None:
     check = _MediaCheck(resources, claimed)
     try:
-        outcome = await check.run()
+        with tracing.span("check media") as span:
+            outcome = await check.run()
+            span.set(outcome=outcome)
+            await subject_tracing.link(resources, span, claimed.subject.id)
     except asyncio.CancelledError:  # the worker ends: the next one need not wait for the lease
         with suppress(Unavailable):
             await check.release(resources.clock(), counts=False)

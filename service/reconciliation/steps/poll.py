@@ -7,6 +7,7 @@ from typing import assert_never
 
 import structlog
 
+from service.kit import tracing
 from service.kit.backoff import full_jitter
 from service.kit.rate_limit import RateLimit
 from service.provider.domain.report_to_signal import status_update
@@ -23,6 +24,7 @@ from service.reconciliation.store import polls
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal, State
 from service.subjects.domain.subject import StatusUpdate, Subject
+from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, next_poll_time, transition
 from service.submission.steps.submit import RETRY_BASE, RETRY_CAP
 
@@ -54,7 +56,10 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
 async def poll(resources: Resources, subject: Subject) -> None:
     """Ask the provider about a claimed subject, and apply what is new. If nothing is, schedule the
     next poll, later each time."""
-    answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
+    with tracing.span("look up") as span:
+        answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
+        span.set(outcome=type(answer).__name__)
+        await subject_tracing.link(resources, span, subject.id)
     await unreadable_answers.count_answer(resources, subject.id, answer)
     update = _status_update(resources, subject, answer)
     if update is not None:

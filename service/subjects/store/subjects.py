@@ -41,6 +41,7 @@ _BY_EXTERNAL_ID = text(f"""
     ) s
     WHERE s.external_task_id = given.external_id
 """)  # noqa: S608 - likewise
+_TRACEPARENT = select(subjects.c.traceparent).where(subjects.c.id == bindparam("subject_id"))
 _ID_BY_PROVIDER_TASK = select(subjects.c.id).where(subjects.c.provider_task_id == bindparam("task"))
 # The order of the ids keeps two batches that share subjects from waiting for each other.
 _LOCK_ALL = text(f"""
@@ -126,3 +127,10 @@ def _values(row: Sequence[Any]) -> list[Any]:
     values = list(row)
     values[_STATE_INDEX] = _STATES[values[_STATE_INDEX]]
     return values
+
+
+async def traceparent(tx: Connection, subject_id: str) -> str | None:
+    """The span that accepted this subject, as W3C Trace Context writes it; None if there is no such
+    subject, or it was not traced."""
+    row = await tx.first(_TRACEPARENT, {"subject_id": subject_id})
+    return None if row is None else row[0]

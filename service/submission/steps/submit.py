@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import structlog
 
 from service.callbacks.domain.url_tokens import callback_token
+from service.kit import tracing
 from service.kit.backoff import full_jitter
 from service.kit.leases import Lease
 from service.media.store import inline_media
@@ -28,6 +29,7 @@ from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.domain.work import Work
+from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, transition
 from service.subjects.store import work
 from service.submission.domain.parallel_limit import after_refusal, current_limit
@@ -90,7 +92,10 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     if not claimed.lease.outlasts(resources.clock() + timeout):
         log.warning("submission", action="lease_expired", subject=subject.id)
         return
-    answer = await resources.provider.create(body)
+    with tracing.span("submit") as span:
+        answer = await resources.provider.create(body)
+        span.set(outcome=type(answer).__name__, attempt=subject.attempts)
+        await subject_tracing.link(resources, span, subject.id)
     now = resources.clock()
     update = _status_update(resources, subject, answer, now)
     guard = TransitionGuard(claimed.lease.token)
