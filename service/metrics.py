@@ -15,9 +15,6 @@ SUBJECTS_ACCEPTED = counter(
     "compat_api (the provider's own paths).",
     "door",
 )
-REQUESTS_REFUSED = counter(
-    "requests_refused", "Requests that were answered with an error, by its code.", "code"
-)
 SUBJECT_TRANSITIONS = counter(
     "subject_transitions", "Moves of subjects from one state to another.", "from", "to"
 )

@@ -7,12 +7,12 @@ Their labels are bounded: no account, no id, no URL is ever one.
 from collections.abc import Sequence
 from typing import Final
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from service.kit.instruments import Counter, Histogram
 
 PREFIX: Final = "callsheet"
-# Seconds. Of the stable semantic conventions of OpenTelemetry for HTTP:
-# `http.server.request.duration`.
+# In seconds, as all that follow.
 HTTP_BUCKETS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 )  # fmt: skip
@@ -23,13 +23,13 @@ LONG_BUCKETS: Final = (
 )  # fmt: skip
 
 REGISTRY = CollectorRegistry()
-# A series `…_created` beside each other one would double them all, and nobody reads it.
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def counter(name: str, meaning: str, *labels: str) -> Counter:
     """A counter `callsheet_<name>_total`."""
-    return Counter(name, meaning, labels, namespace=PREFIX, registry=REGISTRY)
+    made = Counter(f"{PREFIX}_{name}", meaning, labels)
+    REGISTRY.register(made)
+    return made
 
 
 def gauge(name: str, meaning: str, *labels: str) -> Gauge:
@@ -39,7 +39,15 @@ def gauge(name: str, meaning: str, *labels: str) -> Gauge:
 
 def histogram(name: str, meaning: str, *labels: str, buckets: Sequence[float]) -> Histogram:
     """A histogram `callsheet_<name>` with these upper bounds of its buckets."""
-    return Histogram(name, meaning, labels, namespace=PREFIX, registry=REGISTRY, buckets=buckets)
+    return _histogram(f"{PREFIX}_{name}", meaning, labels, buckets)
+
+
+def _histogram(
+    name: str, meaning: str, labels: Sequence[str], buckets: Sequence[float]
+) -> Histogram:
+    made = Histogram(name, meaning, labels, buckets=buckets)
+    REGISTRY.register(made)
+    return made
 
 
 EVENT_LOOP_LAG = histogram(
@@ -49,7 +57,8 @@ EVENT_LOOP_LAG = histogram(
 )
 POOL_WAIT = histogram(
     "pool_wait_seconds",
-    "How long this process waited for a connection to Postgres out of its pool, in seconds.",
+    "How long work waited for a connection to Postgres where all of this process were in use, in "
+    "seconds.",
     buckets=SHORT_BUCKETS,
 )
 BATCH_ITEMS = histogram(
@@ -58,11 +67,33 @@ BATCH_ITEMS = histogram(
     "batcher",
     buckets=(1, 2, 4, 8, 16, 32, 64),
 )
-HTTP_REQUEST_DURATION = Histogram(
+# Name, labels and buckets are those of OpenTelemetry's stable conventions for HTTP.
+HTTP_REQUEST_DURATION = _histogram(
     "http_server_request_duration_seconds",
     "How long this process took to answer a request, in seconds; streams and long polls are left "
-    "out. The name and labels are those of OpenTelemetry.",
+    "out.",
     ("http_request_method", "http_route", "http_response_status_code"),
-    registry=REGISTRY,
     buckets=HTTP_BUCKETS,
+)
+REQUESTS_REFUSED = counter(
+    "requests_refused",
+    "Requests, and items of batches, that were answered with an error, by its code.",
+    "code",
+)
+LISTEN_RECONNECTS = counter(
+    "listen_reconnects",
+    "How often this process began to listen again for the notifications of a channel, after the "
+    "connection was lost.",
+    "channel",
+)
+LISTEN_AGE = gauge(
+    "listen_age_seconds",
+    "How long ago this process last heard on the connection that listens to a channel, be it a "
+    "notification or the answer to its own check, in seconds.",
+    "channel",
+)
+LISTEN_LAST_NOTICE = gauge(
+    "listen_last_notice_timestamp_seconds",
+    "When this process was last notified on a channel, in seconds since 1970; 0: never yet.",
+    "channel",
 )
