@@ -18,13 +18,15 @@ class WebhookReceiver:
     """A receiver that answers 200, unless `answers` has another status."""
 
     url: str = ""
+    answer: bytes = b""  # the body of each answer
     answers: list[int] = field(default_factory=list)  # statuses of the next requests
     # Headers and body of each request, oldest first.
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     async def receive(self, request: Request) -> Response:
         self.requests.append((dict(request.headers), await request.body()))
-        return Response(status_code=self.answers.pop(0) if self.answers else 200)
+        status = self.answers.pop(0) if self.answers else 200
+        return Response(self.answer, status)
 
     async def wait_for(self, count: int) -> list[tuple[dict[str, str], bytes]]:
         """All requests, once there are `count`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Select, and_, delete, func, literal, or_, select, true, tuple_
@@ -19,7 +19,7 @@ from service.schema.operations import actions
 
 PREFIX = "act"  # of the ids
 LAST_ID = f"{PREFIX}_~"  # above every id
-RESOLUTION = timedelta(milliseconds=1)  # of the time in an id
+EDGE = 0.002  # seconds; the time in an id is rounded down to milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,12 @@ def _newest(
 
 def _id_range(criteria: ActionFilter) -> tuple[str, str]:
     """The ids of the times asked for, behind those of the pages before: the first, and the one
-    behind the last. A time in an id is rounded down, so the edges are a millisecond too wide."""
+    behind the last; a little too wide."""
     low, high = "", LAST_ID
     if criteria.created_after is not None:
         low = first_id(PREFIX, criteria.created_after.timestamp())
     if criteria.created_before is not None:
-        high = first_id(PREFIX, (criteria.created_before + RESOLUTION).timestamp())
+        high = first_id(PREFIX, criteria.created_before.timestamp() + EDGE)
     return low, high if criteria.after is None else min(high, criteria.after)
 
 
