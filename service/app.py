@@ -8,6 +8,7 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from service.accounts.web.contents import checked_response
+from service.callbacks.steps.ingest import show_zeros
 from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
 from service.compat_api.web import routes as compat_api_routes
@@ -92,6 +93,7 @@ class Application:
             LargeBodyReader(),
             make_batchers(lambda: self.state.resources),
         )
+        show_zeros(resources.settings.callback_sources)
         self._lifespan = Router(lifespan=_lifespan)
         self._http = CallbackEndpoint(self._answer)
 

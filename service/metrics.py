@@ -60,12 +60,13 @@ SUBMIT_WAIT = histogram(
 )
 PROVIDER_TIME = histogram(
     "provider_seconds",
-    "From the moment the provider took a subject until its end was known here, in seconds.",
+    "From the submission that the provider took until the subject ended here, in seconds.",
     buckets=LONG_BUCKETS,
 )
 DELIVERY_DELAY = histogram(
     "delivery_delay_seconds",
-    "From an event until its first attempt began, or until it was delivered, in seconds.",
+    "From an event until its first attempt began, or until it was delivered, in seconds; what was "
+    "replayed is left out.",
     "until",
     buckets=LONG_BUCKETS,
 )

@@ -76,11 +76,13 @@ async def claim_new_deliveries(
             event_id=row["id"],
             type="subject.queued",
             body=b"",
+            event_at=None,
             url=None,
             attempts=0,
             attempts_at_replay=0,
             followers=0,
             subscriber_version=1,
+            lease_expired=False,
             at_limit=False,
             lease=Lease("lse_1", row["id"], resources.clock()),
         )

@@ -23,11 +23,13 @@ def due() -> DueDelivery:
         event_id="evt_1",
         type="callsheet.subject.queued",
         body=b"{}",
+        event_at=None,
         url=None,
         attempts=0,
         attempts_at_replay=0,
         followers=0,
         subscriber_version=1,
+        lease_expired=False,
         at_limit=False,
         lease=Lease("lse_1", "dlv_1", NOW),
     )

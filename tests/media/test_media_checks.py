@@ -5,11 +5,16 @@ import pytest
 
 from service.intake.store import insert
 from service.intake.store.insert import NewSubject
+from service.media.steps.check_media import MediaChecker
 from service.media.store import media_checks
 from service.media.store.media_checks import MediaClaimLimits
 from service.resources import Resources
 from tests.submission.test_claim import create_account
+from tests.support.api import Api
+from tests.support.clock import Clock
 from tests.support.database import executed_statements, fetch, query_plan, table_scans
+from tests.support.media_host import media_host
+from tests.support.metrics import MetricChanges
 from tests.support.subjects import make_subject
 
 FILLED = """
@@ -63,3 +68,16 @@ async def test_a_claimed_check_is_recorded_under_its_token_alone(resources: Reso
         assert await media_checks.holds_lease(tx, subject.id, "lse_1")
         assert await media_checks.complete(tx, subject.id, "lse_1")
         assert not await media_checks.holds_lease(tx, subject.id, "lse_1")
+
+
+async def test_a_check_whose_lease_ran_out_is_counted_when_it_is_claimed_again(
+    api: Api, clock: Clock
+) -> None:
+    async with media_host() as media:
+        await api.create(**media.images("front", "side"))
+        changes = MetricChanges()
+        await MediaChecker(api.resources).claim(2)
+        assert changes.of("leases_expired_total") == {}
+        clock.advance(api.resources.settings.lease)
+        await MediaChecker(api.resources).claim(2)
+        assert changes.of("leases_expired_total") == {(): 1}

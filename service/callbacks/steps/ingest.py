@@ -7,20 +7,25 @@
    any more as it was read: subjects/store/transitions.py. Then all is done again under locks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Final
 
 import structlog
 
 from service.callbacks.domain.callback import Callback, Verification
+from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps.apply import CallbackBatch, CallbackResult
 from service.callbacks.steps.verify import verify
 from service.callbacks.store import inbox
 from service.kit.database.connection import Connection
 from service.kit.database.guards import GuardFailed
+from service.metrics import CALLBACKS
 from service.reconciliation.store import polls
 from service.resources import Resources
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.steps import transition
+from service.subjects.steps.transition_metrics import count_transitions
 from service.subjects.store import transitions
 
 log = structlog.get_logger()
@@ -28,6 +33,8 @@ log = structlog.get_logger()
 # The bounds of what anybody can make us store: of callbacks to an address of ours, and of others.
 MAX_UNTRUSTED = 10_000
 MAX_UNTRUSTED_BYTES = 64_000_000
+
+OTHER_SOURCE: Final = "other"  # in metrics: a source that is not configured
 
 
 class SecretsChanged(Exception):
@@ -46,6 +53,7 @@ async def ingest(resources: Resources, callbacks: Sequence[Callback]) -> list[Ca
         async with resources.database.autocommit() as tx:
             await resources.webhook_secrets.refresh(tx)
         return await ingest(resources, [verify(resources, callback.raw) for callback in callbacks])
+    _count_verdicts(resources, callbacks, results)
     log_results(callbacks, results)
     return results
 
@@ -89,8 +97,28 @@ async def store_and_apply(
     return results
 
 
+def show_zeros(sources: Iterable[str]) -> None:
+    """Let the metrics of these sources' callbacks be shown before the first of them comes."""
+    for source in (*sources, OTHER_SOURCE):
+        for verdict in Verdict:
+            CALLBACKS.labels(source, verdict)
+
+
+def _count_verdicts(
+    resources: Resources, callbacks: Sequence[Callback], results: Sequence[CallbackResult]
+) -> None:
+    """Count the callbacks that came. Anybody can name a source in an address: those that are not
+    configured count as one."""
+    known = resources.settings.callback_sources
+    for callback, result in zip(callbacks, results, strict=True):
+        source = callback.raw.source if callback.raw.source in known else OTHER_SOURCE
+        CALLBACKS.labels(source, result.verdict).inc()
+
+
 def log_results(callbacks: Sequence[Callback], results: Sequence[CallbackResult]) -> None:
-    """After the commit, log the callbacks' transitions, or why there is none."""
+    """After the commit, count and log the callbacks' transitions, or log why there is none."""
+    decided = [result.transition for result in results if result.transition is not None]
+    count_transitions(decided, SignalSource.CALLBACK)
     moves = []
     for callback, result in zip(callbacks, results, strict=True):
         if result.transition is not None and result.transition.ignored is None:

@@ -4,6 +4,8 @@ A plain ASGI function in front of the router, since most of what a request costs
 framework's objects for it, and callbacks are the one place where the rate matters.
 """
 
+from time import perf_counter
+
 import orjson
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +19,7 @@ from service.kit.errors import CallsheetError, Malformed, SignatureError, Unsupp
 from service.kit.http.body import BodyReader
 from service.kit.http.headers import combined_headers
 from service.kit.http.responses import error_response, fault_response, problem_response
+from service.metrics import CALLBACK_COMMIT
 from service.subjects.steps import tracing as subject_tracing
 
 log = structlog.get_logger()
@@ -78,12 +81,14 @@ async def _receive(scope: Scope, receive: Receive, address: list[str]) -> Callba
         body = await BodyReader(receive, headers, MAX_BODY).read(MAX_BODY + 1)
     except UnsupportedMedia as error:  # 415 is no answer of POST /callbacks
         raise Malformed(str(error)) from None
+    received = perf_counter()
     source, token = _source_and_token(address)
     raw = RawCallback(source, token, headers, bytes(body), state.resources.clock())
     callback = verify(state.resources, raw)
     batcher = state.batchers.untrusted_callbacks if callback.untrusted else state.batchers.callbacks
     with tracing.span("callback", server=True) as span:
         result: CallbackResult = await batcher.submit(callback)
+        CALLBACK_COMMIT.observe(perf_counter() - received)
         span.set(verdict=result.verdict, source=source)
         await subject_tracing.link(state.resources, span, result.subject_id or callback.subject_id)
     return result

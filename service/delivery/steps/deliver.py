@@ -17,6 +17,7 @@ from service.delivery.steps.send import OutgoingMessage, send
 from service.delivery.store.claim import ClaimLimits, DueDelivery, claim_due
 from service.kit import tracing
 from service.kit.crypto.encryption import DecryptionError
+from service.metrics import LEASES_EXPIRED
 from service.resources import Resources, end_of_lease
 from service.subjects.steps import tracing as subject_tracing
 
@@ -50,6 +51,7 @@ class Deliverer:
         )
         async with resources.database.relaxed() as tx:
             due = await claim_due(tx, limits, now)
+        LEASES_EXPIRED.inc(sum(delivery.lease_expired for delivery in due))
         versions = {delivery.subscriber_id: delivery.subscriber_version for delivery in due}
         settings = await resources.send_settings.get_many(resources.database, versions, now)
         for delivery in due:

@@ -22,6 +22,7 @@ from service.delivery.domain.subscriber_health import (
 from service.delivery.domain.throughput import ThroughputTracker
 from service.delivery.remote.outcomes import Answered, AttemptOutcome, Failed, NotSent, Published
 from service.delivery.steps import health_events
+from service.delivery.steps.attempt_metrics import count_attempts
 from service.delivery.store import record as record_store
 from service.delivery.store import subscriber_health as health_store
 from service.delivery.store.claim import DueDelivery
@@ -156,6 +157,7 @@ class AttemptRecorder:
                 changed = await self._change_health(tx, health, results, now)
                 results = {id_: found for id_, found in results.items() if id_ not in health}
         changed += await self._recover(results, now) if results else []
+        count_attempts(attempts, recorded)
         _log_all(attempts, recorded)
         for before, after in changed:
             await health_events.after_health_change(self._resources, before, after)

@@ -28,11 +28,13 @@ class DueDelivery(Struct):
     event_id: str  # what it tells of
     type: str  # the event's
     body: bytes  # the exact bytes of the event
+    event_at: datetime | None  # when what it tells of happened; None if it was replayed since
     url: str | None  # the request's own callback_url; None if it goes to the subscriber's URL
     attempts: int  # recorded until now
     attempts_at_replay: int  # of these, before its last replay: the schedule begins after them
     followers: int  # that were made to wait behind it, when it was claimed
     subscriber_version: int  # raised with every change of the subscriber
+    lease_expired: bool  # whether a worker had claimed it before, and its lease ran out
     at_limit: bool  # this claim took as many as its subscriber may have: there may be more
     settings: SendSettings | None = None  # None if the subscriber's secrets cannot be decrypted
 
@@ -142,7 +144,7 @@ _CLAIM = text("""
     ),
     -- 7 the first of all these, locked; what another claim has locked is left to it
     locked AS (
-        SELECT id, subscriber_id, ordering_key, sequence, attempts
+        SELECT id, subscriber_id, ordering_key, sequence, attempts, lease_token
         FROM deliveries  -- only what is pending has a due time
         WHERE due_at <= :now
         AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
@@ -173,7 +175,8 @@ _CLAIM = text("""
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
         RETURNING d.id, d.subscriber_id, d.ordering_key, d.sequence, d.event_id, d.url, d.attempts,
-            d.attempts_at_replay, d.followers
+            d.attempts_at_replay, d.followers,
+            CASE WHEN d.replayed_at IS NULL THEN d.created_at END AS event_at
     ),
     -- 11 what was claimed uses up the rates, and marks who claimed last
     rates_used AS (
@@ -186,9 +189,11 @@ _CLAIM = text("""
         ON c.subscriber_id = l.subscriber_id
         WHERE h.subscriber_id = l.subscriber_id
     )
-    -- 12 what was claimed, with its event, and whether that was all its subscriber had capacity for
-    SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body, c.url,
-        c.attempts, c.attempts_at_replay, c.followers, s.version,
+    -- 12 what was claimed, with its event; whether a worker had claimed it before whose lease ran
+    -- out; and whether that was all its subscriber had capacity for
+    SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body,
+        c.event_at, c.url, c.attempts, c.attempts_at_replay, c.followers, s.version,
+        c.id = ANY (ARRAY(SELECT id FROM locked WHERE lease_token IS NOT NULL)),
         count(*) OVER (PARTITION BY c.subscriber_id)
             >= CAST((SELECT map FROM free_by_subscriber) ->> c.subscriber_id AS float)
     FROM claimed c

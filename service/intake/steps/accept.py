@@ -30,6 +30,7 @@ from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unav
 from service.media.store import inline_media
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
+from service.subjects.steps.transition_metrics import count_accepted
 from service.subjects.store.events import NewEvent
 from service.subscribers.steps.callback_url_subscribers import (
     ensure_callback_url_subscribers,
@@ -141,6 +142,7 @@ async def _try_to_decide(
             await _add_callback_subscribers(connection, resources, _undecided(creates))
             added = _answer_by_each_other(_undecided(creates))
             await _write(connection, creates, added, now)
+    count_accepted(len(added))
     for create in added:
         create.result = Accepted(create.subject, created=True)
 

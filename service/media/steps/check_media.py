@@ -27,8 +27,10 @@ from service.media.domain.references import (
 from service.media.steps.fetch_and_inspect import fetch_and_inspect
 from service.media.store import media_checks
 from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
+from service.metrics import LEASES_EXPIRED
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, transition
@@ -71,6 +73,7 @@ class MediaChecker:
         )
         async with resources.database.autocommit() as tx:
             subjects = await media_checks.claim(tx, limits, token=token, now=now, until=until)
+        LEASES_EXPIRED.inc(sum(subject.lease_expired for subject in subjects))
         self._under_way.update(subject.account_id for subject in subjects)
         return [
             ClaimedMediaCheck(subject, Lease(token, subject.id, until), now) for subject in subjects
@@ -157,7 +160,7 @@ class _MediaCheck:
             return "deferred" if await self.release(due_at, counts=True) else "lease_lost"
         refused = StatusUpdate(Signal.REFUSED, error=media_error(self.defects))
         guard = TransitionGuard(media_token=self.claimed.lease.token)
-        result = await transition(resources, subject.id, refused, guard)
+        result = await transition(resources, subject.id, refused, guard, SignalSource.MEDIA_CHECK)
         return "refused" if result is not None and result.ignored is None else "lease_lost"
 
     async def _complete(self, warnings: Sequence[FieldError]) -> str:

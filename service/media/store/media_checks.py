@@ -26,6 +26,7 @@ class DueMediaCheck:
     account_id: str  # whose subject it is
     document: Mapping[str, Any]  # the request
     attempts: int  # checks so far that found media out of reach
+    lease_expired: bool  # whether a worker had claimed it before, and its lease ran out
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ _CLAIM = text("""
     -- 3 those to claim, from accounts in turns. Whose turn it is among equals is drawn anew by the
     -- token's hash: nobody waits behind another's backlog, and nothing has to be kept about it
     locked AS (
-        SELECT id FROM subjects
+        SELECT id, media_lease_token FROM subjects
         WHERE (state = 'queued' AND media_check_at <= :now) IS TRUE AND id IN (
             SELECT id FROM candidates WHERE position <= coalesce(capacity, :max_claims)
             ORDER BY under_way + position, hashtextextended(account_id || :token, 0), id
@@ -87,10 +88,11 @@ _CLAIM = text("""
         )
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    -- 4 the claim
+    -- 4 the claim; and which of these a worker had claimed whose lease ran out
     UPDATE subjects SET media_lease_token = :token, media_check_at = :until
     WHERE id IN (SELECT id FROM locked)
-    RETURNING id, account_id, document, media_check_attempts
+    RETURNING id, account_id, document, media_check_attempts,
+        id = ANY (ARRAY(SELECT id FROM locked WHERE media_lease_token IS NOT NULL))
 """)
 _HOLDS_LEASE = text("""
     SELECT 1 FROM subjects

@@ -5,10 +5,12 @@ P64. A create whose outcome is not known is OutcomeUnknown, never a failure: the
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from time import perf_counter
+from typing import TypeVar, assert_never, get_args
 from urllib.parse import quote
 
 import aiohttp
@@ -19,6 +21,7 @@ from service.kit.network.bounded_http import HEAD_LIMITS
 from service.kit.network.exact_urls import exact_url
 from service.kit.text import clean_text
 from service.kit.timestamps import parse_retry_after
+from service.metrics import PROVIDER_REQUEST_DURATION, PROVIDER_REQUESTS
 from service.provider.domain.requests import PATH
 from service.provider.domain.task_reports import TaskReport, parse_json_object, read_task_record
 from service.provider.remote.credentials import BearerToken, ProviderApiKey, ProviderKeyPair
@@ -47,6 +50,22 @@ PARALLEL_LIMIT_CODE = 1303  # rule P56
 MIN_PARALLEL_LIMIT_WAIT = 1.0  # seconds; rule P56
 INVALID_PARAMETERS_CODE = 1201  # rules P51 and P52
 EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # rule P47
+
+T = TypeVar("T")
+
+_OPERATIONS: Mapping[str, tuple[type, ...]] = {  # with what may come of each
+    "create": (*get_args(CreateOutcome), UnreadableResponse),
+    "look_up": (*get_args(LookUpOutcome), UnreadableResponse),
+}
+_DURATIONS = {name: PROVIDER_REQUEST_DURATION.labels(name) for name in _OPERATIONS}
+# The label is the outcome's class, `task_accepted` for TaskAccepted.
+_OUTCOMES = {
+    (name, outcome): PROVIDER_REQUESTS.labels(
+        name, re.sub(r"(?<!^)(?=[A-Z])", "_", outcome.__name__).lower()
+    )
+    for name, outcomes in _OPERATIONS.items()
+    for outcome in outcomes
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,13 @@ class ProviderClient:
 
     async def create(self, body: Mapping[str, object]) -> CreateOutcome:
         """Create a task. The request is repeated after a refused token alone (rule P42)."""
+        return await _measured("create", self._create(body))
+
+    async def look_up(self, task_id: str) -> LookUpOutcome:
+        """Query one task by the provider's id or by ours."""
+        return await _measured("look_up", self._look_up(task_id))
+
+    async def _create(self, body: Mapping[str, object]) -> CreateOutcome:
         answer = await self._call("POST", self._url, orjson.dumps(dict(body)))
         if not isinstance(answer, _Envelope):
             return answer
@@ -114,8 +140,7 @@ class ProviderClient:
             return AlreadyExists(answer.message)
         return _outcome_of_code(answer) or Refused(answer.code, answer.message)
 
-    async def look_up(self, task_id: str) -> LookUpOutcome:
-        """Query one task by the provider's id or by ours."""
+    async def _look_up(self, task_id: str) -> LookUpOutcome:
         answer = await self._call("GET", f"{self._url}/{quote(task_id, safe='')}")
         if not isinstance(answer, _Envelope):
             return answer
@@ -195,6 +220,15 @@ class ProviderClient:
 
     def _excerpt(self, content: bytes) -> str:
         return log_excerpt(self._token.redact(content.decode(errors="replace")))
+
+
+async def _measured(operation: str, call: Awaitable[T]) -> T:
+    """Make a call; what came of it, and how long it took, are counted. What is canceled is not."""
+    started = perf_counter()
+    outcome = await call
+    _DURATIONS[operation].observe(perf_counter() - started)
+    _OUTCOMES[operation, type(outcome)].inc()
+    return outcome
 
 
 def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:

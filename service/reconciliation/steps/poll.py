@@ -10,6 +10,7 @@ import structlog
 from service.kit import tracing
 from service.kit.backoff import full_jitter
 from service.kit.rate_limit import RateLimit
+from service.metrics import POLLS
 from service.provider.domain.report_to_signal import status_update
 from service.provider.remote.outcomes import (
     LookUpOutcome,
@@ -20,15 +21,21 @@ from service.provider.remote.outcomes import (
     TaskNotFound,
 )
 from service.provider.steps import unreadable_answers
+from service.reconciliation.domain.poll_outcome import PollOutcome
 from service.reconciliation.store import polls
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, next_poll_time, transition
+from service.subjects.store.transitions import Transition
 from service.submission.steps.submit import RETRY_BASE, RETRY_CAP
 
 log = structlog.get_logger()
+
+for _outcome in PollOutcome:
+    POLLS.labels(_outcome)  # shown as 0 until the first of its kind
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
@@ -61,13 +68,28 @@ async def poll(resources: Resources, subject: Subject) -> None:
         span.set(outcome=type(answer).__name__)
         await subject_tracing.link(resources, span, subject.id)
     await unreadable_answers.count_answer(resources, subject.id, answer)
-    update = _status_update(resources, subject, answer)
+    update, result = _status_update(resources, subject, answer), None
     if update is not None:
         guard = TransitionGuard(attempt=subject.attempts)
-        result = await transition(resources, subject.id, update, guard)
-        if result is None or result.ignored is None:
-            return
-    await _reschedule(resources, subject)
+        result = await transition(resources, subject.id, update, guard, SignalSource.POLL)
+    POLLS.labels(_poll_outcome(answer, result)).inc()
+    if update is None or (result is not None and result.ignored is not None):
+        await _reschedule(resources, subject)
+
+
+def _poll_outcome(answer: LookUpOutcome, result: Transition | None) -> PollOutcome:
+    """What came of a poll, by its answer and by what that made of the subject, if anything."""
+    match answer:
+        case TaskNotFound():
+            return PollOutcome.NOT_FOUND
+        case RetryLater() | ProviderStopped() | OutcomeUnknown():
+            return PollOutcome.NO_ANSWER
+        case TaskFound():
+            if result is None or result.ignored is not None:
+                return PollOutcome.UNCHANGED
+            return PollOutcome.ENDED if result.after.finished_at else PollOutcome.MOVED
+        case _:
+            assert_never(answer)
 
 
 def _status_update(

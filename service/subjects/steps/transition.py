@@ -15,7 +15,9 @@ from service.resources import Resources
 from service.subjects.domain import lifecycle
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import CALLED_BACK, Ignored, Signal
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
+from service.subjects.steps.transition_metrics import count_transitions
 from service.subjects.store import subjects, transitions
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
@@ -69,10 +71,14 @@ NO_GUARD = TransitionGuard()
 
 
 async def transition(
-    resources: Resources, subject_id: str, update: StatusUpdate, guard: TransitionGuard = NO_GUARD
+    resources: Resources,
+    subject_id: str,
+    update: StatusUpdate,
+    guard: TransitionGuard = NO_GUARD,
+    source: SignalSource = SignalSource.SUBMIT,
 ) -> Transition | None:
-    """Apply an update to a subject, by what is read without a lock unless that changes before it
-    is written, and notify the workers that have work by that.
+    """Apply an update of this source to a subject, by what is read without a lock unless that
+    changes before it is written, and notify the workers that have work by that.
 
     None if there is no such subject; Ignored.LATE if the guard rejects it.
     """
@@ -82,6 +88,7 @@ async def transition(
     except GuardFailed:
         result = await _transition(resources, subject_id, update, guard, locked=True)
     if result is not None:
+        count_transitions([result], source)
         log_transitions([(result, update.signal.value)])
     return result
 
@@ -119,9 +126,9 @@ async def transition_all(
     subject_ids: Sequence[str],
     choose_update: Callable[[Subject], StatusUpdate | None],
 ) -> None:
-    """Lock subjects, apply to each the update that `choose_update` returns, all in one transaction,
-    and notify the workers that have work by that. None leaves a subject as it is. No update may
-    have a provider_task_id: whether another subject has that task is not checked."""
+    """Lock subjects, apply to each the update by the clock that `choose_update` returns, all in one
+    transaction, and notify the workers that have work by that. None leaves a subject as it is. No
+    update may have a provider_task_id: whether another subject has that task is not checked."""
     async with resources.database.transaction() as tx:
         locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
         results = [
@@ -130,6 +137,7 @@ async def transition_all(
             if (update := choose_update(subject))
         ]
         await transitions.write(tx, [result for _, result in results])
+    count_transitions([result for _, result in results], SignalSource.CLOCK)
     log_transitions([(result, signal.value) for signal, result in results])
 
 

@@ -27,10 +27,12 @@ from service.provider.remote.outcomes import (
 from service.provider.steps import unreadable_answers
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.domain.work import Work
 from service.subjects.steps import tracing as subject_tracing
 from service.subjects.steps.transition import TransitionGuard, transition
+from service.subjects.steps.transition_metrics import count_claimed
 from service.subjects.store import work
 from service.submission.domain.parallel_limit import after_refusal, current_limit
 from service.submission.store import claim as claim_store
@@ -69,6 +71,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
         is_probe = state.stopped_code is not None
         if is_probe and claimed:
             await provider_state.set_next_probe(tx, now + PROBE_INTERVAL)
+    count_claimed(len(claimed))
     return [
         ClaimedSubject(subject, Lease(token, subject.id, until), is_probe) for subject in claimed
     ]
@@ -102,10 +105,10 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
     if isinstance(answer, ProviderStopped | RetryLater):
         # Nothing was created. The transition notifies the claiming loop, which must know the limit.
         await _learn_about_provider(resources, claimed, answer, now)
-        await transition(resources, subject.id, update, guard)
+        await transition(resources, subject.id, update, guard, SignalSource.SUBMIT)
     else:
         # The subject first: its answer comes once, what it says of the provider comes again.
-        await transition(resources, subject.id, update, guard)
+        await transition(resources, subject.id, update, guard, SignalSource.SUBMIT)
         await _learn_about_provider(resources, claimed, answer, now)
     await unreadable_answers.count_answer(resources, subject.id, answer)
 

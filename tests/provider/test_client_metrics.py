@@ -1,0 +1,42 @@
+"""Calls to the provider are counted by operation and outcome, and timed."""
+
+from tests.support.metrics import MetricChanges, shown
+from tests.support.provider_client import CREATED, KEY_PAIR, create_answer, look_up_answer
+from tests.support.raw_servers import envelope_response
+
+REQUESTS = "provider_requests_total"
+TIMES = "provider_request_duration_seconds_count"
+
+
+async def test_a_call_counts_by_what_came_of_it() -> None:
+    changes = MetricChanges()
+    await create_answer(CREATED)
+    await create_answer(envelope_response(1303, "too many"))
+    await create_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno")
+    await look_up_answer(envelope_response(1201, "task not found"))
+    await look_up_answer(envelope_response(5000, "broken"))
+    assert changes.of(REQUESTS) == {
+        ("create", "task_accepted"): 1,
+        ("create", "retry_later"): 1,
+        ("create", "unreadable_response"): 1,
+        ("look_up", "task_not_found"): 1,
+        ("look_up", "outcome_unknown"): 1,
+    }
+    assert changes.of(TIMES) == {("create",): 3, ("look_up",): 2}
+
+
+async def test_a_call_that_is_repeated_with_a_new_token_is_one_call() -> None:
+    expired = envelope_response(1004, "expired")
+    changes = MetricChanges()
+    await create_answer(expired, CREATED, credentials=KEY_PAIR)
+    assert changes.of(REQUESTS) == {("create", "task_accepted"): 1}
+    assert changes.of(TIMES) == {("create",): 1}
+
+
+def test_every_outcome_is_shown_from_the_start() -> None:
+    both = {"retry_later", "provider_stopped", "outcome_unknown", "unreadable_response"}
+    creates = both | {"task_accepted", "already_exists", "refused"}
+    look_ups = both | {"task_found", "task_not_found"}
+    assert set(shown(REQUESTS)) == {("create", outcome) for outcome in creates} | {
+        ("look_up", outcome) for outcome in look_ups
+    }
