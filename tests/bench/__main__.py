@@ -11,6 +11,7 @@ from tests.bench.ingest import ingest, with_history
 from tests.bench.intake import intake
 from tests.bench.latency import latencies
 from tests.bench.load import Faulty
+from tests.bench.snapshots import snapshots
 from tests.bench.streams import streams
 from tests.bench.ten_million import ten_million
 
@@ -28,10 +29,14 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         with_history,
         "the same with 1,000,000 finished subjects; two minutes, 7 GB of disk",
     ),
+    "snapshot": (
+        snapshots,
+        "what waits, with 1,000,000 finished subjects; a minute and a half, 7 GB of disk",
+    ),
     "streams": (streams, "5,000 open event streams in one process; half a minute"),
     "ten-million": (
         ten_million,
-        "a callback, a delivery, a feed page with 10,000,000 events; ten minutes, 20 GB of disk",
+        "callback, delivery, feed page, snapshot with 10,000,000 events; ten minutes, 20 GB of disk",
     ),
 }
 LONG = ["ten-million"]  # run by name alone

@@ -37,6 +37,7 @@ FAIRNESS = most(1.1)  # times the p99 of the others without one that hangs
 READ = least(0.45)  # of a bare handler
 ACCEPT_BY_URL = least(0.25)  # the same
 FINISHED_SUBJECTS = most(1.25)  # times as long for a callback with a million of them
+SNAPSHOT = most(1.25)  # times as long with a million of them
 BACKLOG = most(1.25)  # times as long for a delivery with 100,000 that are due
 TEN_MILLION_EVENTS = most(1.5)  # times as long with them in the tables
 

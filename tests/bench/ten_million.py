@@ -1,5 +1,5 @@
-"""What a callback, a delivery and a page of the event feed cost with 10,000,000 events in the
-tables, against the same on an empty database."""
+"""What a callback, a delivery, a page of the event feed and a snapshot of what waits cost with
+10,000,000 events in the tables, against the same on an empty database."""
 
 import asyncio
 import shutil
@@ -21,6 +21,7 @@ from tests.bench.measure import ACCOUNT, Target, send
 from tests.bench.receiver import receivers
 from tests.bench.rounds import CPU_HEAD, ROUNDS, Measured, cpu_column, in_turn, rate, ratio
 from tests.bench.servers import listener, second, serving, target
+from tests.bench.snapshots import taking
 
 SUBJECTS = 3_333_334  # finished, with three events each
 ROOM = 30_000_000_000  # bytes of disk: what it takes, and half as much again
@@ -116,6 +117,10 @@ def _callbacks(sides: Sides) -> None:
     _compare("a callback", {name: callbacks(side.target()) for name, side in sides.items()})
 
 
+def _snapshots(sides: Sides) -> None:
+    _compare("a snapshot", {name: taking(side.running) for name, side in sides.items()})
+
+
 def _compare(title: str, ways: Mapping[str, Callable[[], Measured]]) -> None:
     rounds = in_turn(ways)
     print(f"{title:24}{'per s':>8}{CPU_HEAD}")
@@ -125,5 +130,6 @@ def _compare(title: str, ways: Mapping[str, Callable[[], Measured]]) -> None:
     print(f"  times as long: {aims.judged(longer, aims.TEN_MILLION_EVENTS)}", flush=True)
 
 
-# The pages are of what was delivered; the callbacks leave deliveries that no worker is to find.
-MEASURES = (_deliveries, _pages, _callbacks)
+# The pages are of what was delivered; the callbacks and what the snapshots count leave deliveries
+# that no worker is to find.
+MEASURES = (_deliveries, _pages, _callbacks, _snapshots)
