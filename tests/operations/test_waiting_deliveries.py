@@ -120,6 +120,21 @@ async def test_what_was_delivered_waits_nowhere(api: Api, subscriber: WebhookRec
     assert set(await found_waiting(api)) == {Stage.QUEUED}
 
 
+async def test_only_what_failed_is_written_to_the_index_of_what_is_retried(api: Api) -> None:
+    size = "SELECT pg_relation_size('ix_deliveries_retrying') AS bytes"
+    empty = await fetch(api.resources, size)
+    async with scripted_subscriber(200) as server:
+        await api.subscribe(server.url, **QUEUED)
+        await create_subjects(api, 3)
+        await api.work(Work.DELIVER)
+        assert len(await fetch(api.resources, "SELECT number FROM attempts")) == 3
+        assert await fetch(api.resources, size) == empty
+        server.answer_with(500)
+        await create_subjects(api, 1)
+        await api.work(Work.DELIVER)
+    assert await fetch(api.resources, size) != empty
+
+
 async def test_no_more_are_counted_than_so_many_and_the_oldest_is_found(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
