@@ -36,7 +36,7 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
     "streams": (streams, "5,000 open event streams in one process; half a minute"),
     "ten-million": (
         ten_million,
-        "callback, delivery, feed page, snapshot with 10,000,000 events; ten minutes, 20 GB of disk",
+        "callbacks, deliveries, pages, snapshots with 10,000,000 events; ten minutes, 20 GB",
     ),
 }
 LONG = ["ten-million"]  # run by name alone
