@@ -22,7 +22,7 @@ from service.kit.http.request_id import given_request_id, with_request_id
 from service.kit.http.routing import RouteTable, route
 from service.kit.request_id import set_request_id
 from service.openapi import routes as openapi
-from service.operations.web import health, metrics
+from service.operations.web import health, holds, metrics
 from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
@@ -55,6 +55,9 @@ ROUTES = [
     route("/v1/callbacks", admin.list_callbacks, "GET"),
     route("/v1/callbacks/{callback_id}", admin.get_callback, "GET"),
     route("/v1/callbacks/{callback_id}/reverify", admin.reverify_callback, "POST"),
+    route("/v1/holds", holds.create, "POST"),
+    route("/v1/holds", holds.list_holds, "GET"),
+    route("/v1/holds/{hold_id}", holds.release, "DELETE"),
     route("/v1/capabilities", intake_routes.capabilities, "GET"),
     *compat_api_routes.ROUTES,
     route("/healthz", health.healthz, "GET"),

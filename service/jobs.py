@@ -17,7 +17,14 @@ from service.intake.steps.accept import accept
 from service.intake.steps.validate import validate
 from service.job_queue import REDIS_ERRORS
 from service.kit import tracing
-from service.kit.errors import CallsheetError, Invalid, NotFound, TooManyRequests, Unavailable
+from service.kit.errors import (
+    CallsheetError,
+    IntakeHeld,
+    Invalid,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+)
 from service.resources import Resources
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
@@ -27,7 +34,7 @@ log = structlog.get_logger()
 
 RESULT_TTL = 3600  # seconds that arq keeps a result for whoever enqueued the job
 CREATE_TIMEOUT = 50.0  # seconds; after these the job is deferred
-UNAVAILABLE_RETRY_DELAY = 5.0  # seconds until the next try, while Postgres is away
+UNAVAILABLE_RETRY_DELAY = 5.0  # seconds until the next try, while it cannot be taken
 # Tries that neither ended nor were deferred: the worker was stopped or died under them. A job that
 # ends every worker must not do so for ever.
 MAX_TRIES = 100
@@ -46,8 +53,8 @@ async def create_subject(
 
     `request` is the JSON body. Without `idempotency_key` the job's id is the key, so that a job
     that runs twice creates one subject. The result is `{"subject": …}`, or
-    `{"error": {code, message, errors?}}`; while Postgres is away or the account's queue is full,
-    the job is deferred.
+    `{"error": {code, message, errors?}}`; while Postgres is away, the intake is held or the
+    account's queue is full, the job is deferred.
     """
     key = idempotency_key or f"arq:{context['job_id']}"
     try:
@@ -55,6 +62,9 @@ async def create_subject(
             subject = await _create(resources, account, request, key)
     except (Unavailable, TimeoutError):
         await _extend_job(context, "Postgres is away")
+        raise Retry(defer=UNAVAILABLE_RETRY_DELAY) from None
+    except IntakeHeld:
+        await _extend_job(context, "the intake is held")
         raise Retry(defer=UNAVAILABLE_RETRY_DELAY) from None
     except TooManyRequests as error:  # nobody may be waiting for the answer to enqueue it again
         await _extend_job(context, "the queue is full")

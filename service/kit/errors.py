@@ -11,6 +11,7 @@ CallsheetError
 ├── Invalid           rules are broken; every one is listed
 ├── TooManyRequests   the rate is too high, or the queue is full
 ├── SignatureError    the signature does not prove who sent it
+├── IntakeHeld        new requests are not taken for now
 └── Unavailable       it cannot be done now
 """
 
@@ -122,6 +123,17 @@ class SignatureError(CallsheetError):
     """The signature does not hold."""
 
     code = "signature"
+
+
+class IntakeHeld(CallsheetError):
+    """New requests are not taken for now; send it again later."""
+
+    code = "intake_held"
+
+    def __init__(self, retry_after: float) -> None:
+        """`retry_after` is in seconds."""
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class Unavailable(CallsheetError):

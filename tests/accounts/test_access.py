@@ -11,6 +11,7 @@ from service.app import ROUTES
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import fetch
+from tests.support.holds import hold
 from tests.support.request_bodies import request_body
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -47,6 +48,9 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/callbacks"): "operator",
     ("GET", "/v1/callbacks/{callback_id}"): "operator",
     ("POST", "/v1/callbacks/{callback_id}/reverify"): "operator",
+    ("POST", "/v1/holds"): "operator",
+    ("GET", "/v1/holds"): "operator",
+    ("DELETE", "/v1/holds/{hold_id}"): "operator",
     ("GET", "/v1/capabilities"): "subjects:read",
     ("POST", COMPAT): "subjects:write",
     ("POST", f"{COMPAT}/"): "subjects:write",
@@ -76,6 +80,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/subjects/batch": {"subjects": [request_body()]},
     COMPAT: request_body(),
     f"{COMPAT}/": request_body(),
+    "/v1/holds": {"what": "submissions", "reason": "maintenance"},
     "/v1/subscribers": {"url": "http://127.0.0.1:65009"},
     "/v1/subscribers/{subscriber_id}": {"description": "ours"},
     "/v1/subscribers/{subscriber_id}/replay": {"since": "2026-01-01T00:00:00Z", "only": "failed"},
@@ -94,6 +99,7 @@ async def own_ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     (delivery,) = await fetch(api.resources, "SELECT id FROM deliveries")
     ids = dict.fromkeys(("subject_id", "task_id"), subject["id"])
     ids["subscriber_id"] = made["id"]
+    ids["hold_id"] = (await hold(api.resources, "submissions")).id
     return ids | {"callback_id": callback["id"], "delivery_id": delivery["id"]}
 
 
@@ -211,6 +217,7 @@ async def test_every_answer_to_an_operator_names_the_account(
     unnamed = {
         "/v1/capabilities",
         "/metrics",
+        "/v1/holds",
     }  # of no account, as callbacks are that tell of no subject
     for method, path in sorted(GUARDED.keys() - OWN, reverse=True):
         if method == "DELETE" or path in unnamed or path.startswith("/v1/callbacks"):

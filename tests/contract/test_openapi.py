@@ -17,6 +17,7 @@ from tests.accounts.test_access import NEEDS, OWN
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
+from tests.support.holds import hold
 from tests.support.webhook_receiver import WebhookReceiver
 
 DOCUMENT = document()
@@ -195,6 +196,7 @@ async def make(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
         "subject_id": subject["id"],
         "subscriber_id": made["id"],
         "callback_id": callback["id"],
+        "hold_id": (await hold(api.resources, "submissions")).id,
         "delivery_id": delivery["id"],
         "task_id": subject["id"],
         "address": address,

@@ -28,6 +28,7 @@ from service.kit.ids import ALPHABET, ID_LENGTH
 from service.kit.timestamps import DURATION
 from service.media.domain import image, video
 from service.openapi.routes import document
+from service.operations.steps import holds
 from service.status.web import conditional
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
@@ -118,7 +119,7 @@ def text_of(operation: str) -> str:
 LIMITS_OF_BODIES = {
     routes.MAX_SUBJECT_BODY: ("createSubject", "createSubjects"),
     requests.MAX_SMALL_BODY: (
-        *("createSubscriber", "changeSubscriber", "replay"),
+        *("createSubscriber", "changeSubscriber", "replay", "hold"),
         *("rotateSecret", "rotateCallbackSecret"),
     ),
     receive.MAX_BODY: ("takeCallback", "takeCallbackAt", "takeCallbackFrom"),
@@ -148,6 +149,7 @@ FIGURES: list[tuple[object, str]] = [
     ),
     (SCHEMAS["Subscriber"]["properties"]["headers"], f"`{custom_headers.MASK}` hides"),
     (SCHEMAS["TagId"], ", ".join(rules.TAGS.values())),
+    (text_of("hold"), f"At most {holds.MAX_HOLDS} holds"),
     (SCHEMAS["Counts"], f"{MAX_COUNTED:,} stands for"),
 ]
 
@@ -163,6 +165,7 @@ def test_each_pattern_that_the_code_has_too_is_the_same() -> None:
         "SubjectId": f"^sub_{id_}$",
         "SubscriberId": f"^sbr_{id_}$",
         "CallbackId": f"^cbk_{id_}$",
+        "HoldId": f"^hld_{id_}$",
         "Duration": f"^{DURATION.pattern}$",
         "FeedCursor": "^{}$".format(re.sub("[()]", "", cursors.ACCOUNT_CURSOR.pattern)),
         "Voice": f"^{validation.VISIBLE.pattern}$",

@@ -26,6 +26,7 @@ async def test_schemathesis_finds_nothing(environ: dict[str, str]) -> None:
     settings = replace(read_settings(environ | ROOM), port=free_port())
     async with open_resources(settings) as resources:
         key = await api_keys.create(resources, "acme", SCOPES)
+        await api_keys.create(resources, "other", SCOPES)
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(settings, stop))
     await wait_until(lambda: listens(settings))

@@ -40,7 +40,7 @@ def test_feeds_and_workers_are_notified_on_the_same_channels() -> None:
 
 def test_ids_begin_with_the_same_prefixes() -> None:
     assert found(r'(?:new_id|first_id)\(\s*"(\w+)"') == {
-        *("acc", "att", "cbk", "evt_test", "key", "lse", "rdy", "req", "sbr", "sec", "sub"),
+        *("acc", "att", "cbk", "evt_test", "hld", "key", "lse", "rdy", "req", "sbr", "sec", "sub"),
     }
     assert event_id("sub_01kcr4", 3) == "evt_01kcr4_3"
     assert events.delivery_id_sql("e", "s") == "'dlv_' || substr(e, 5) || '_' || substr(s, 5)"

@@ -14,13 +14,15 @@ from service.submission.store import provider_state
 from tests.conftest import database, execute
 from tests.kit.test_database import TERMINATE
 from tests.support.api import Api
+from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.database_access import READ_ONLY, WRITABLE
+from tests.support.holds import hold
 from tests.support.request_bodies import request_body
 from tests.support.waiting import wait_until
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'"
-WELL = {"postgres": "ok", "redis": "ok", "provider": "ok"}
+WELL = {"postgres": "ok", "redis": "ok", "provider": "ok", "holds": "ok"}
 
 
 async def ready(api: Api, status: int = 200) -> dict[str, Any]:
@@ -46,6 +48,22 @@ async def test_a_stopped_provider_degrades(api: Api) -> None:
     assert found["status"] == "degraded"
     assert found["checks"] == WELL | {
         "provider": "submission is stopped by the provider's code 1102"
+    }
+
+
+async def test_what_is_held_for_all_degrades_and_what_is_for_one_account_does_not(
+    api: Api, clock: Clock
+) -> None:
+    """Everybody may ask: neither reasons nor accounts are told."""
+    await hold(api.resources, "deliveries", account="acme")
+    assert await ready(api) == {"status": "ready", "checks": WELL}
+    await hold(api.resources, "submissions", until="2100-01-01T00:00:00Z", reason="our secret")
+    clock.advance(1)
+    await hold(api.resources, "intake")
+    assert await ready(api) == {
+        "status": "degraded",
+        "checks": WELL
+        | {"holds": "held: submissions until 2100-01-01T00:00:00.000Z, intake until released"},
     }
 
 
@@ -101,7 +119,7 @@ async def test_a_database_that_is_closed_is_not_usable_until_it_is_opened(
     assert not [line for line in logged if "exception" in line]
 
 
-@pytest.mark.parametrize("table", ["accounts", "provider_state"])
+@pytest.mark.parametrize("table", ["accounts", "provider_state", "holds"])
 async def test_missing_tables_are_named_as_such_and_are_no_fault(
     api: Api, logged: list[EventDict], table: str
 ) -> None:

@@ -20,6 +20,8 @@ from service.kit import validation
 from service.kit.http import requests
 from service.kit.network import url_policy
 from service.kit.setting_parsers import MAX_DELAY
+from service.operations.domain.hold import HoldTarget
+from service.operations.steps import holds
 from service.provider.domain.model_capabilities import MODELS
 from service.provider.domain.task_records import STATUS_OF_STATE
 from service.schema import metadata
@@ -135,6 +137,9 @@ DOCUMENTED: dict[str, Rules] = {
     "Verdict": one_of(list(Verdict)),
     "Callback.trust": one_of(list(Verification)),
     "WholeCallback.trust": one_of(list(Verification)),
+    "HoldTarget": one_of(list(HoldTarget)),
+    "NewHold.account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
+    "NewHold.reason": text_length(range(1, holds.MAX_REASON + 1)),
     "Count": {"maximum": MAX_COUNTED},
     "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),

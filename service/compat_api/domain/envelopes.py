@@ -33,6 +33,7 @@ ERROR_CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
         errors.UnsupportedMedia: INVALID_PARAMETER,
         errors.Invalid: INVALID_PARAMETER,
         errors.TooManyRequests: TOO_MANY_REQUESTS,
+        errors.IntakeHeld: 5001,  # rule P59: its clients wait, then try again
         errors.Unavailable: 5001,
     }
 )

@@ -10,6 +10,8 @@ from service.delivery.domain.send_settings import SendSettings
 from service.delivery.domain.subscriber_health import MAX_WAIT
 from service.kit.database.connection import Connection
 from service.kit.leases import Lease
+from service.operations.domain.hold import HoldTarget
+from service.operations.store.holds import held_sql
 from service.subscribers.domain.subscriber import SubscriberType
 
 SHARES = 4  # a claim looks at so many times its equal share of each subscriber's due deliveries
@@ -56,13 +58,17 @@ class DueDelivery(Struct):
 
 
 # The lease is the due time pushed forward: a claim whose worker died is simply due again.
-_CLAIM = text("""
+_CLAIM = text(f"""
     WITH RECURSIVE
-    -- 1 who has something due, found by skipping from one subscriber to the next in the index
+    -- 1 whose deliveries are held
+    held AS ({held_sql(HoldTarget.DELIVERIES)}),
+    -- 2 who has something due, found by skipping from one subscriber to the next in the index
     waiting AS (
         (
             SELECT subscriber_id, due_at FROM deliveries
-            WHERE state = 'pending' AND due_at IS NOT NULL ORDER BY subscriber_id, due_at LIMIT 1
+            WHERE state = 'pending' AND due_at IS NOT NULL
+            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL)
+            ORDER BY subscriber_id, due_at LIMIT 1
         )
         UNION ALL
         SELECT n.subscriber_id, n.due_at FROM waiting w CROSS JOIN LATERAL (
@@ -71,7 +77,7 @@ _CLAIM = text("""
             ORDER BY d.subscriber_id, d.due_at LIMIT 1
         ) n
     ),
-    -- 2 which of these are active, whether they have limits, and their concurrency without any
+    -- 3 which of these are active, whether they have limits, and their concurrency without any
     active AS (
         SELECT s.id,
             num_nonnulls(h.concurrency, h.max_rate, h.current_rate, h.circuit_open_until) > 0
@@ -81,9 +87,9 @@ _CLAIM = text("""
                 ELSE :initial_concurrency END AS concurrency
         FROM subscribers s LEFT JOIN subscriber_health h ON h.subscriber_id = s.id
         WHERE s.id = ANY (ARRAY(SELECT subscriber_id FROM waiting WHERE due_at <= :now))
-        AND s.state = 'active'
+        AND s.state = 'active' AND s.account_id <> ALL (ARRAY(SELECT account_id FROM held))
     ),
-    -- 3 the health of those with limits, locked: of two claims that overlap one leaves them alone,
+    -- 4 the health of those with limits, locked: of two claims that overlap one leaves them alone,
     -- as neither sees what the other takes
     locked_health AS (
         SELECT h.subscriber_id, h.concurrency, h.circuit_open_until, h.last_claim_xid,
@@ -99,7 +105,7 @@ _CLAIM = text("""
         WHERE h.subscriber_id = ANY (ARRAY(SELECT id FROM active WHERE limited))
         FOR UPDATE SKIP LOCKED
     ),
-    -- 4 how many more each may have under way
+    -- 5 how many more each may have under way
     capacity AS (
         SELECT a.id, u.under_way,
             CASE
@@ -123,11 +129,11 @@ _CLAIM = text("""
         ) u
         LEFT JOIN locked_health h ON h.subscriber_id = a.id
     ),
-    -- 5 that as one value, by subscriber
+    -- 6 that as one value, by subscriber
     free_by_subscriber AS (
         SELECT jsonb_object_agg(id, free) AS map FROM capacity WHERE free > 0
     ),
-    -- 6 what is due of each within its capacity, in turns: those with the least under way come
+    -- 7 what is due of each within its capacity, in turns: those with the least under way come
     -- first, so that one that hangs, or has much to catch up with, cannot hold what the others need
     due AS (
         SELECT q.id, q.due_at,
@@ -142,7 +148,7 @@ _CLAIM = text("""
         ) q
         WHERE c.free > 0
     ),
-    -- 7 the first of all these, locked; what another claim has locked is left to it
+    -- 8 the first of all these, locked; what another claim has locked is left to it
     locked AS (
         SELECT id, subscriber_id, ordering_key, sequence, attempts, lease_token
         FROM deliveries  -- only what is pending has a due time
@@ -150,7 +156,7 @@ _CLAIM = text("""
         AND id = ANY (ARRAY(SELECT id FROM due ORDER BY turn, due_at LIMIT :limit))
         FOR UPDATE SKIP LOCKED
     ),
-    -- 8 which of these are not first in their order, as an earlier one was sent anew meanwhile
+    -- 9 which of these are not first in their order, as an earlier one was sent anew meanwhile
     behind AS (
         SELECT l.id, q.due_at FROM locked l CROSS JOIN LATERAL (
             SELECT d.due_at FROM deliveries d
@@ -162,7 +168,7 @@ _CLAIM = text("""
             SELECT s.ordering FROM subscribers s WHERE s.id = l.subscriber_id
         )
     ),
-    -- 9 those are put off until the earlier one is due
+    -- 10 those are put off until the earlier one is due
     put_off AS (
         UPDATE deliveries d SET due_at = greatest(
             (SELECT b.due_at FROM behind b WHERE b.id = d.id),
@@ -170,7 +176,7 @@ _CLAIM = text("""
         )
         WHERE d.id = ANY (ARRAY(SELECT id FROM behind))
     ),
-    -- 10 the rest are claimed
+    -- 11 the rest are claimed
     claimed AS (
         UPDATE deliveries d SET lease_token = :token, due_at = :until
         WHERE d.id = ANY (ARRAY(SELECT id FROM locked EXCEPT SELECT id FROM behind))
@@ -178,7 +184,7 @@ _CLAIM = text("""
             d.attempts_at_replay, d.followers,
             CASE WHEN d.replayed_at IS NULL THEN d.created_at END AS event_at
     ),
-    -- 11 what was claimed uses up the rates, and marks who claimed last
+    -- 12 what was claimed uses up the rates, and marks who claimed last
     rates_used AS (
         UPDATE subscriber_health h SET last_claim_xid = pg_current_xact_id(),
             rate_limited_until = coalesce(
@@ -189,7 +195,7 @@ _CLAIM = text("""
         ON c.subscriber_id = l.subscriber_id
         WHERE h.subscriber_id = l.subscriber_id
     )
-    -- 12 what was claimed, with its event; whether a worker had claimed it before whose lease ran
+    -- 13 what was claimed, with its event; whether a worker had claimed it before whose lease ran
     -- out; and whether that was all its subscriber had capacity for
     SELECT c.id, c.subscriber_id, c.ordering_key, c.sequence, c.event_id, e.type, e.body,
         c.event_at, c.url, c.attempts, c.attempts_at_replay, c.followers, s.version,
@@ -199,7 +205,7 @@ _CLAIM = text("""
     FROM claimed c
     JOIN events e ON e.id = c.event_id
     JOIN subscribers s ON s.id = c.subscriber_id
-""")
+""")  # noqa: S608 - only our own words are put in
 
 
 class ClaimLimits(Struct, frozen=True):
@@ -215,7 +221,8 @@ class ClaimLimits(Struct, frozen=True):
 
 async def claim_due(tx: Connection, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
     """Claim deliveries that are due to active subscribers, the longest due of each
-    first. Until their lease ends, no other claim takes them."""
+    first. Until their lease ends, no other claim takes them. Those of an account whose deliveries
+    are held are passed over."""
     values = {**structs.asdict(limits), "now": now, "max_wait": MAX_WAIT}
     values["max_looked_at"] = SHARES * limits.limit
     return [

@@ -26,8 +26,9 @@ from service.intake.store.insert import NewSubject
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.database.guards import GuardFailed
-from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
+from service.kit.errors import QUEUE_FULL, CallsheetError, IntakeHeld, TooManyRequests, Unavailable
 from service.media.store import inline_media
+from service.operations.domain.hold import HeldAccount, retry_after
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
 from service.subjects.steps.transition_metrics import count_accepted
@@ -60,7 +61,8 @@ async def accept(
     transaction with others, unless it has large images.
 
     Conflict if the idempotency key or external_task_id stands for another request; TooManyRequests
-    if the account's queue is full; Unavailable if Postgres is.
+    if the account's queue is full; IntakeHeld if an operator holds the intake; Unavailable if
+    Postgres is.
     """
     if batcher is None or request.has_large_images:
         (result,) = await accept_batch(resources, [request])
@@ -140,8 +142,7 @@ async def _try_to_decide(
         async with _transaction_if_needed(connection, resources, _undecided(creates), now):
             await _refuse_beyond_limit(connection, resources, _undecided(creates), now)
             await _add_callback_subscribers(connection, resources, _undecided(creates))
-            added = _answer_by_each_other(_undecided(creates))
-            await _write(connection, creates, added, now)
+            added = await _write_unless_held(connection, creates, now)
     count_accepted(len(added))
     for create in added:
         create.result = Accepted(create.subject, created=True)
@@ -216,6 +217,34 @@ async def _add_callback_subscribers(
             create.assign_callback_subscriber(ids[account_origin])
 
 
+async def _write_unless_held(
+    tx: Connection, creates: Sequence[PendingCreate], now: datetime
+) -> list[PendingCreate]:
+    """Write the undecided requests, but refuse those of accounts whose intake is held, which the
+    statement that writes them finds out; return those that were written."""
+    undecided = _undecided(creates)
+    while True:
+        added = _answer_by_each_other(undecided)
+        held = await _write(tx, creates, added, now)
+        if not held:
+            return added
+        undecided = _refuse_held(undecided, held, now)
+
+
+def _refuse_held(
+    creates: Sequence[PendingCreate], held: Sequence[HeldAccount], now: datetime
+) -> list[PendingCreate]:
+    """Refuse the requests of these accounts, and return the others."""
+    others = []
+    for create in creates:
+        holds = [hold for hold in held if hold.account_id in {None, create.request.account_id}]
+        if holds:
+            create.result = IntakeHeld(retry_after(holds, now))
+        else:
+            others.append(create)
+    return others
+
+
 def _answer_by_each_other(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
     """Of requests with one external_task_id answer the others by the first; return those that are
     left, whose subjects are to be written."""
@@ -232,26 +261,30 @@ async def _write(
     creates: Sequence[PendingCreate],
     added: Sequence[PendingCreate],
     now: datetime,
-) -> None:
+) -> list[HeldAccount]:
     """Write the subjects that are `added`, their first events, and their images; bind the free
-    idempotency keys of all requests that are not refused."""
+    idempotency keys of all requests that are not refused. Nothing is written if the intake of one
+    of their accounts is held: then those holds are returned."""
     bindings = {
         key: Binding(subject.fingerprint, subject.id, now)
         for create in creates
         if (key := create.account_and_key) and not create.key_is_bound
         if (subject := create.bound_subject)
     }
-    if added or bindings:
-        await insert.add_subjects(
-            tx,
-            [
-                NewSubject(create.subject, create.has_media_urls, create.request.traceparent)
-                for create in added
-            ],
-            [NewEvent(subject_event(create.subject)) for create in added],
-            bindings=bindings,
-        )
-    await _store_images(tx, added, now)
+    if not (added or bindings):
+        return []
+    held = await insert.add_subjects(
+        tx,
+        [
+            NewSubject(create.subject, create.has_media_urls, create.request.traceparent)
+            for create in added
+        ],
+        [NewEvent(subject_event(create.subject)) for create in added],
+        bindings=bindings,
+    )
+    if not held:
+        await _store_images(tx, added, now)
+    return held
 
 
 async def _store_images(tx: Connection, added: Sequence[PendingCreate], now: datetime) -> None:

@@ -13,9 +13,12 @@ from service.intake.store.idempotency import AccountAndKey, Binding
 from service.kit.database.connection import Connection
 from service.kit.database.guards import guarded
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
+from service.kit.timestamps import EPOCH
+from service.operations.domain.hold import HeldAccount, HoldTarget
+from service.operations.store.holds import held_sql
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import Work
-from service.subjects.store.events import NOTIFIED, WRITE_EVENTS, NewEvent, event_values
+from service.subjects.store.events import NOTIFIED, NewEvent, event_values, write_events
 
 
 class NewSubject(Struct, frozen=True):
@@ -59,20 +62,28 @@ class _BindingRow(Struct):
 
 _COLUMNS = columns_of(_Row) | {"warnings": "jsonb"}
 _BINDING_COLUMNS = columns_of(_BindingRow)
+_TAKEN = "NOT EXISTS (SELECT FROM refusing)"  # no hold keeps any of these subjects out
 # Each table in an order of its own, and the tables in that of the last line, subjects last: so two
 # batches that want the same keys and external ids never wait for each other.
 _WRITE = text(f"""
-    WITH {WRITE_EVENTS}, added AS (
+    WITH held AS ({held_sql(HoldTarget.INTAKE)}), refusing AS (
+        SELECT id, account_id, until FROM held
+        WHERE account_id = ANY (CAST(:account_ids AS text[]))
+        OR account_id IS NULL AND cardinality(CAST(:account_ids AS text[])) > 0
+    ), {write_events(_TAKEN)}, added AS (
         INSERT INTO subjects ({", ".join(_COLUMNS)})
         SELECT {", ".join(_COLUMNS)} FROM {from_rows("new_subjects", _COLUMNS)}
+        WHERE {_TAKEN}
         ORDER BY account_id, external_task_id
     ), bound AS (
         INSERT INTO idempotency_keys ({", ".join(_BINDING_COLUMNS)})
         SELECT {", ".join(_BINDING_COLUMNS)} FROM {from_rows("bindings", _BINDING_COLUMNS)}
+        WHERE {_TAKEN}
         ORDER BY account_id, key
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM bound), {NOTIFIED}
+    SELECT (SELECT count(*) FROM bound), {NOTIFIED}, refusing.id, account_id, until
+    FROM (VALUES (1)) AS one LEFT JOIN refusing ON true
 """)  # noqa: S608 - only our own column names are put in
 _COUNT_QUEUED = text("""
     SELECT account_id, (
@@ -98,9 +109,10 @@ async def add_subjects(
     events: Sequence[NewEvent] = (),
     *,
     bindings: Mapping[AccountAndKey, Binding] = NO_BINDINGS,
-) -> None:
+) -> list[HeldAccount]:
     """Write new subjects, their events with the deliveries of these, and bind idempotency keys: all
-    in one statement, which notifies the workers.
+    in one statement, which notifies the workers. Nothing is written if the intake of an account of
+    theirs was held when they were made: then those holds are returned.
 
     The unique keys decide the race of requests that arrive at once: they wait for the other's
     commit. GuardFailed if there is a subject of an external id, or a key is bound: then nothing is
@@ -109,6 +121,8 @@ async def add_subjects(
     work = {Work.CHECK_MEDIA if subject.media_due else Work.SUBMIT for subject in new}
     values = {
         "new_subjects": encode_rows([_row(subject) for subject in new]),
+        "account_ids": list({created.subject.account_id for created in new}),
+        "now": max((created.subject.created_at for created in new), default=EPOCH),
         "bindings": encode_rows(
             [
                 _BindingRow(*name, binding.fingerprint, binding.subject_id, binding.created_at)
@@ -117,7 +131,8 @@ async def add_subjects(
         ),
     }
     with guarded():
-        await tx.execute(_WRITE, values | event_values(events, work))
+        rows = await tx.execute(_WRITE, values | event_values(events, work))
+    return [HeldAccount(*row[3:]) for row in rows if row[2] is not None]
 
 
 def _row(new: NewSubject) -> _Row:

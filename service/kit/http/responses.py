@@ -24,6 +24,7 @@ STATUS: Mapping[type[CallsheetError], int] = {
     errors.UnsupportedMedia: 415,
     errors.Invalid: 422,
     errors.TooManyRequests: 429,
+    errors.IntakeHeld: 503,
     errors.Unavailable: 503,
 }
 
@@ -101,7 +102,7 @@ def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
 def error_response(error: CallsheetError) -> Response:
     """The response that tells a caller of an error."""
     response = problem_response(status_of(error), error.code, str(error), _extra(error))
-    if isinstance(error, errors.TooManyRequests):
+    if isinstance(error, errors.TooManyRequests | errors.IntakeHeld):
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     return response
 

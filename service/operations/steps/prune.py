@@ -6,8 +6,8 @@ from service.callbacks.store import inbox
 from service.intake.steps.earlier import KEY_TTL
 from service.intake.store import idempotency
 from service.media.store import inline_media
+from service.operations.store import holds, snapshot
 from service.operations.store import prune as prune_store
-from service.operations.store import snapshot
 from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
 from service.subscribers.store import signing_keys
@@ -28,14 +28,15 @@ async def run_if_due(resources: Resources) -> None:
 
 
 async def prune(resources: Resources) -> None:
-    """Delete media of ended subjects, old idempotency keys, expired signing keys, and callbacks
-    older than the setting RETENTION_CALLBACKS_DAYS."""
+    """Delete media of ended subjects, old idempotency keys, expired signing keys, holds that are
+    over, and callbacks older than the setting RETENTION_CALLBACKS_DAYS."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await inline_media.unlink_finished(tx)
         await inline_media.delete_unused(tx, now - MEDIA_GRACE)
         await idempotency.prune(tx, now - KEY_TTL)
         await signing_keys.delete_expired(tx, now)
+        await holds.delete_expired(tx, now)
         await snapshot.prune(tx, now - SNAPSHOTS_KEPT, BATCH)
     oldest = now - timedelta(days=resources.settings.retention_callbacks_days)
     while True:

@@ -1,6 +1,7 @@
-"""Readiness: whether Postgres, Redis and the provider can be used."""
+"""Readiness: whether Postgres, Redis and the provider can be used, and what is held."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -8,6 +9,9 @@ import structlog
 from service import job_queue
 from service.accounts.store import api_keys
 from service.kit.errors import TABLES_MISSING, Unavailable
+from service.kit.timestamps import format_rfc3339
+from service.operations.domain.hold import Hold
+from service.operations.store import holds
 from service.provider.steps.unreadable_answers import degraded_reason
 from service.provider.store import unreadable_answers
 from service.resources import Resources
@@ -18,14 +22,16 @@ log = structlog.get_logger()
 
 NOT_CONFIGURED = "not configured"  # what is optional, and is left out
 REDIS_AWAY = "cannot be reached: jobs are not taken"
-UNREACHED = ("does not answer in time", "ok")  # what is said of Postgres and the provider then
+# What is said of Postgres, and of what is read from it, then.
+UNREACHED = {"postgres": "does not answer in time", "provider": "ok", "holds": "ok"}
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The result of a readiness check."""
 
-    checks: dict[str, str]  # of postgres, redis, provider: "ok", NOT_CONFIGURED, or what is wrong
+    # Of postgres, redis, provider and holds: "ok", NOT_CONFIGURED, or what is wrong.
+    checks: dict[str, str]
 
     @property
     def usable(self) -> bool:
@@ -42,11 +48,9 @@ class Health:
 
 async def check_readiness(resources: Resources) -> Health:
     """Use Postgres as requests do, look at the queue of jobs, and read whether submission is
-    stopped. Whatever fails is part of the result."""
-    (postgres, provider), redis = await asyncio.gather(
-        _postgres(resources), _redis(resources.settings)
-    )
-    return Health({"postgres": postgres, "redis": redis, "provider": provider})
+    stopped, and what is held. Whatever fails is part of the result."""
+    checks, redis = await asyncio.gather(_postgres(resources), _redis(resources.settings))
+    return Health(checks | {"redis": redis})
 
 
 class BoundedReadiness:
@@ -55,7 +59,7 @@ class BoundedReadiness:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._postgres: asyncio.Task[tuple[str, str]] | None = None
+        self._postgres: asyncio.Task[dict[str, str]] | None = None
         self._redis: asyncio.Task[str] | None = None
 
     async def check(self, seconds: float) -> Health:
@@ -66,11 +70,9 @@ class BoundedReadiness:
         if self._redis is None or self._redis.done():
             self._redis = asyncio.create_task(_redis(self._resources.settings))
         await asyncio.wait({self._postgres, self._redis}, timeout=seconds)
-        postgres, provider = UNREACHED
-        if self._postgres.done():
-            postgres, provider = self._postgres.result()
+        checks = self._postgres.result() if self._postgres.done() else UNREACHED
         redis = self._redis.result() if self._redis.done() else REDIS_AWAY
-        return Health({"postgres": postgres, "redis": redis, "provider": provider})
+        return Health(checks | {"redis": redis})
 
     async def close(self) -> None:
         """Cancel what is still being tried."""
@@ -88,9 +90,10 @@ async def _redis(settings: Settings) -> str:
     return REDIS_AWAY
 
 
-async def _postgres(resources: Resources) -> tuple[str, str]:
-    """What the checks of Postgres and of the provider say. What is written is rolled back."""
-    failing, provider = "cannot be reached", "ok"
+async def _postgres(resources: Resources) -> dict[str, str]:
+    """What the checks of Postgres, of the provider and of holds say. What is written is rolled
+    back."""
+    failing = "cannot be reached"
     try:
         async with resources.database.transaction(commit=False) as tx:
             failing = "cannot be written to"
@@ -98,13 +101,26 @@ async def _postgres(resources: Resources) -> tuple[str, str]:
             await api_keys.ensure_account(tx, account_id=id_, name=id_, now=resources.clock())
             state = await provider_state.read(tx)
             unreadable = degraded_reason(await unreadable_answers.read_count(tx), resources.clock())
+            held = _held(await holds.in_force(tx, resources.clock()))
     except Unavailable as error:
-        return TABLES_MISSING if str(error) == TABLES_MISSING else failing, provider
+        failed = TABLES_MISSING if str(error) == TABLES_MISSING else failing
+        return UNREACHED | {"postgres": failed}
     except Exception:
         log.exception("health", action="fault")
-        return "cannot be used, see the log: has `callsheet migrate` run?", provider
+        failed = "cannot be used, see the log: has `callsheet migrate` run?"
+        return UNREACHED | {"postgres": failed}
+    provider = unreadable or "ok"
     if state.stopped_code is not None:
         provider = f"submission is stopped by the provider's code {state.stopped_code}"
-    elif unreadable is not None:
-        provider = unreadable
-    return "ok", provider
+    return {"postgres": "ok", "provider": provider, "holds": held}
+
+
+def _held(in_force: Sequence[Hold]) -> str:
+    """What is held for every account, with its end. Everybody reads this: so neither reasons nor
+    names of accounts are in it, and a hold of one account is nothing that others need to know."""
+    held = [
+        f"{hold.what} until {format_rfc3339(hold.until) or 'released'}"
+        for hold in in_force
+        if hold.account_id is None
+    ]
+    return f"held: {', '.join(held)}" if held else "ok"

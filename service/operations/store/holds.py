@@ -31,7 +31,6 @@ _HOLDS = """
     FROM holds h LEFT JOIN accounts a ON a.id = h.account_id
 """
 _LIST = text(f"{_HOLDS} WHERE {_IN_FORCE} ORDER BY h.id")
-_GET = text(f"{_HOLDS} WHERE {_IN_FORCE} AND h.id = :id")
 # Everything waits behind it: so not for long, should a process hang in a transaction of its own.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 _LOCK = text("LOCK TABLE holds IN EXCLUSIVE MODE")
@@ -40,19 +39,16 @@ _ADD = text("""
     INSERT INTO holds (id, what, account_id, reason, until, created_at)
     VALUES (:id, :what, :account_id, :reason, :until, :created_at)
 """)
-_DELETE = text("DELETE FROM holds WHERE id = :id")
+_DELETE = text(f"""
+    WITH h AS (DELETE FROM holds WHERE {_IN_FORCE} AND id = :id RETURNING *)
+    {_HOLDS.replace("holds h", "h")}
+""")  # noqa: S608 - only our own words are put in
 _DELETE_EXPIRED = text("DELETE FROM holds WHERE until <= :now")
 
 
 async def in_force(tx: Connection, now: datetime) -> list[Hold]:
     """The holds that are in force, the oldest first."""
     return [_hold(row) for row in await tx.execute(_LIST, {"now": now})]
-
-
-async def get(tx: Connection, hold_id: str, now: datetime) -> Hold | None:
-    """The hold of this id that is in force; None if there is none."""
-    row = await tx.first(_GET, {"id": hold_id, "now": now})
-    return None if row is None else _hold(row)
 
 
 def _hold(row: Any) -> Hold:  # noqa: ANN401 - a Row
@@ -85,9 +81,10 @@ async def add(tx: Connection, hold: Hold) -> None:
     await tx.execute(_ADD, values)
 
 
-async def delete(tx: Connection, hold_id: str) -> None:
-    """Delete the hold of this id, if there is one."""
-    await tx.execute(_DELETE, {"id": hold_id})
+async def delete(tx: Connection, hold_id: str, now: datetime) -> Hold | None:
+    """Delete the hold of this id, and return it; None if none of this id is in force."""
+    row = await tx.first(_DELETE, {"id": hold_id, "now": now})
+    return None if row is None else _hold(row)
 
 
 async def delete_expired(tx: Connection, now: datetime) -> None:

@@ -61,13 +61,18 @@ def delivery_id_sql(event_id: str, subscriber_id: str) -> str:
     return f"'dlv_' || substr({event_id}, 5) || '_' || substr({subscriber_id}, 5)"
 
 
-# Common table expressions that write events, and a delivery to each subscriber that wants them. A
-# delivery behind an unfinished one of its subject gets its due time when that one ends. Events
-# about a subscriber are not in order: each is a sequence of its own.
-WRITE_EVENTS = f"""
+def write_events(condition: str = "true") -> str:
+    """Common table expressions that write events, and a delivery to each subscriber that wants
+    them; nothing is written, and nobody notified, unless this SQL condition is true.
+
+    A delivery behind an unfinished one of its subject gets its due time when that one ends. Events
+    about a subscriber are not in order: each is a sequence of its own.
+    """
+    return f"""
     -- 1 the events, as they were given
     new AS (
         SELECT * FROM {from_rows("new_events", _COLUMNS, bytea="event_bodies")}
+        WHERE {condition}
     ),
     -- 2 each is written; the feed has it after the one before of its subject: see feed.py
     written AS (
@@ -145,7 +150,7 @@ WRITE_EVENTS = f"""
     -- claim passed over some as they were locked here, and the work that the caller names
     notices AS (
         SELECT string_agg(DISTINCT account_id, ',') AS accounts,
-            concat_ws(',', nullif(CAST(:work AS text), ''), (
+            concat_ws(',', CASE WHEN {condition} THEN nullif(CAST(:work AS text), '') END, (
                 SELECT '{Work.DELIVER}' WHERE EXISTS (SELECT FROM followed)
                 OR EXISTS (SELECT FROM added_deliveries WHERE due_at IS NOT NULL)
             )) AS kinds
@@ -160,14 +165,15 @@ WRITE_EVENTS = f"""
         FROM notices
     )
 """  # noqa: S608 - only our own names are put in
-# What a statement with WRITE_EVENTS in it must select: Postgres runs no SELECT in WITH that nobody
-# reads.
+
+
+# What a statement with `write_events` must select: Postgres runs no SELECT in WITH that none reads.
 NOTIFIED = "(SELECT count(*) FROM notified)"
-_APPEND = text(f"WITH {WRITE_EVENTS} SELECT {NOTIFIED}")
+_APPEND = text(f"WITH {write_events()} SELECT {NOTIFIED}")
 
 
 def event_values(new: Sequence[NewEvent], work: Collection[Work] = ()) -> dict[str, Any]:
-    """The parameters of WRITE_EVENTS; `work` is what there is to do beside deliveries."""
+    """The parameters of `write_events`; `work` is what there is to do beside deliveries."""
     return {
         "work": encode_work(work),
         "new_events": encode_rows([_row(new_event) for new_event in new]),

@@ -17,7 +17,7 @@ from service.schema.base import one_of
 from service.subjects.domain.lifecycle import TERMINAL, Ignored
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
-from service.subjects.store.events import NOTIFIED, WRITE_EVENTS, NewEvent, event_values
+from service.subjects.store.events import NOTIFIED, NewEvent, event_values, write_events
 
 
 class Transition(Struct, frozen=True):
@@ -62,7 +62,7 @@ _COLUMNS = columns_of(_Row)
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
-    WITH {inbox.STORE}, {WRITE_EVENTS}, moved AS (
+    WITH {inbox.STORE}, {write_events()}, moved AS (
         UPDATE subjects s SET
             state = moves.state,
             version = moves.version,

@@ -5,6 +5,8 @@ from datetime import datetime
 from sqlalchemy import text
 
 from service.kit.database.connection import Connection
+from service.operations.domain.hold import HoldTarget
+from service.operations.store.holds import held_sql
 from service.subjects.domain.lifecycle import Signal, State, decide
 from service.subjects.domain.subject import Subject
 from service.subjects.store.subjects import COLUMN_NAMES, subject_of
@@ -17,11 +19,14 @@ CLAIMED = decide(State.QUEUED, Signal.CLAIMED)
 # FOR NO KEY UPDATE, as a claim changes no key: FOR UPDATE would skip a subject that a row is being
 # written of, whose foreign key holds it FOR KEY SHARE, and nobody might notify workers of it again.
 _CLAIM = text(f"""
-    -- 1 the accounts that have queued subjects
-    WITH RECURSIVE waiting AS (
+    -- 1 whose submissions are held
+    WITH RECURSIVE held AS ({held_sql(HoldTarget.SUBMISSIONS)}),
+    -- 2 the accounts that have queued subjects
+    waiting AS (
         (
             SELECT account_id FROM subjects
             WHERE state = 'queued' AND media_check_at IS NULL
+            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL)
             ORDER BY account_id, available_at, id LIMIT 1
         )
         UNION ALL
@@ -32,7 +37,7 @@ _CLAIM = text(f"""
         )
         FROM waiting w WHERE w.account_id IS NOT NULL
     ),
-    -- 2 the oldest due subjects of each, numbered
+    -- 3 the oldest due subjects of each, numbered
     candidates AS (
         SELECT s.id, a.last_claimed_at, row_number() OVER (
             PARTITION BY a.id ORDER BY s.available_at, s.id
@@ -45,8 +50,9 @@ _CLAIM = text(f"""
             AND q.account_id = a.id AND q.available_at <= :now
             ORDER BY q.available_at, q.id LIMIT :limit
         ) s
+        WHERE a.id <> ALL (ARRAY(SELECT account_id FROM held))
     ),
-    -- 3 the first of each account, then the second, …; first the account that waited longest
+    -- 4 the first of each account, then the second, …; first the account that waited longest
     locked AS (
         SELECT id FROM subjects
         WHERE state = 'queued' AND media_check_at IS NULL AND id IN (
@@ -54,7 +60,7 @@ _CLAIM = text(f"""
         )
         FOR NO KEY UPDATE SKIP LOCKED
     ),
-    -- 4 the claim
+    -- 5 the claim
     claimed AS (
         UPDATE subjects SET
             state = '{CLAIMED}', lease_token = :token, lease_until = :lease_until,
@@ -62,7 +68,7 @@ _CLAIM = text(f"""
         WHERE id IN (SELECT id FROM locked)
         RETURNING {COLUMN_NAMES}
     ),
-    -- 5 the accounts have had their turn; they are locked in the order of their ids
+    -- 6 the accounts have had their turn; they are locked in the order of their ids
     turns AS (
         UPDATE accounts SET last_claimed_at = :now WHERE id IN (
             SELECT id FROM accounts WHERE id IN (SELECT account_id FROM claimed)
@@ -77,6 +83,7 @@ async def claim(
     tx: Connection, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[Subject]:
     """Claim at most `limit` queued subjects that are due and whose media are checked, under a lease
-    with this token until `lease_until`. Accounts take turns; of each the oldest come first."""
+    with this token until `lease_until`. Accounts take turns; of each the oldest come first. No
+    account whose submissions are held has one."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]

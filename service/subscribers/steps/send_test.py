@@ -1,12 +1,15 @@
 """Testing a subscriber: one signed event is sent to it as every event is, and stored nowhere."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.delivery.domain.send_settings import SendSettings
 from service.delivery.remote.outcomes import Failed
 from service.delivery.steps.send import OutgoingMessage, send
-from service.kit.errors import Unavailable
+from service.kit.errors import Conflict, Unavailable
 from service.kit.text import escape_unprintable
+from service.operations.domain.hold import HoldTarget
+from service.operations.store import holds
 from service.resources import Resources
 from service.subjects.domain.event import event_body
 from service.subscribers.steps.read import get_subscriber
@@ -31,11 +34,13 @@ class TestResult:
 async def send_test(resources: Resources, account_id: str, subscriber_id: str) -> TestResult:
     """Make one attempt to send a test event, whatever the subscriber's state.
 
-    NotFound if the account has no such subscriber; Unavailable if too many tests are under way, in
+    NotFound if the account has no such subscriber; Conflict while its deliveries are held, since
+    nothing is sent then; Unavailable if too many tests are under way, in
     all or of this account, or if the subscriber's secrets cannot be decrypted.
     """
     settings = await _send_settings(resources, account_id, subscriber_id)
     now = resources.clock()
+    await _refuse_if_held(resources, account_id, now)
     event_id, attempt_id = resources.new_id("evt_test"), resources.new_id("att")
     body = event_body(TEST_EVENT_TYPE, now, {"subscriber_id": subscriber_id})
     message = OutgoingMessage(event_id, TEST_EVENT_TYPE, body, attempt_id)
@@ -45,6 +50,13 @@ async def send_test(resources: Resources, account_id: str, subscriber_id: str) -
     return TestResult(
         event_id, outcome.delivered, outcome.status, outcome.latency, outcome.error, answer
     )
+
+
+async def _refuse_if_held(resources: Resources, account_id: str, now: datetime) -> None:
+    async with resources.database.autocommit() as tx:
+        in_force = await holds.in_force(tx, now)
+    if any(hold.stops(HoldTarget.DELIVERIES, account_id) for hold in in_force):
+        raise Conflict("An operator holds deliveries: nothing is sent now.", "deliveries_held")
 
 
 async def _send_settings(resources: Resources, account_id: str, subscriber_id: str) -> SendSettings:
