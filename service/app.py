@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import perf_counter
 
+from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
@@ -18,9 +20,11 @@ from service.event_feed.web import routes as event_feed_routes
 from service.intake.web import routes as intake_routes
 from service.kit.http.dispatch import respond
 from service.kit.http.large_bodies import LargeBodyReader
+from service.kit.http.request_duration import ROUTE, WAITED, observe_request
 from service.kit.http.request_id import given_request_id, with_request_id
 from service.kit.http.routing import RouteTable, route
 from service.kit.request_id import set_request_id
+from service.metrics import WAITS
 from service.openapi import routes as openapi
 from service.operations.web import health, holds, metrics
 from service.request_batchers import Batchers, make_batchers
@@ -110,9 +114,15 @@ class Application:
         await self._http(scope, receive, with_request_id(send, request_id))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
         # Its frames are gone while a stream runs.
         response = await respond(TABLE, scope, receive, checked_response)
         await response(scope, receive, send)
+        if WAITED in scope:
+            WAITS.inc()
+        elif isinstance(response, Response):  # else it is a stream
+            took = perf_counter() - began
+            observe_request(scope["method"], scope.get(ROUTE, ""), response.status_code, took)
 
 
 def build(resources: Resources) -> Application:

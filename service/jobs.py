@@ -13,7 +13,9 @@ from arq.constants import expires_extra_ms, job_key_prefix, retry_key_prefix
 from msgspec.structs import replace
 
 from service.accounts.steps.authenticate import account_id_by_name
+from service.intake.domain.door import Door
 from service.intake.steps.accept import accept
+from service.intake.steps.count_accepted import count_accepted
 from service.intake.steps.validate import validate
 from service.job_queue import REDIS_ERRORS
 from service.kit import tracing
@@ -83,9 +85,10 @@ async def _create(
     create_request = validate(resources.settings, account_id, request, idempotency_key)
     with tracing.span("accept", server=True) as span:
         create_request = replace(create_request, traceparent=span.traceparent)
-        subject = (await accept(resources, create_request)).subject
-        span.link(subject.id, None)
-        return subject
+        accepted = await accept(resources, create_request)
+        span.link(accepted.subject.id, None)
+    count_accepted(Door.ARQ, [accepted])
+    return accepted.subject
 
 
 async def _extend_job(context: dict[str, Any], reason: str) -> None:

@@ -57,14 +57,20 @@ def make_batchers(resources: Callable[[], Resources]) -> Batchers:
         return lambda items: step(resources(), items)
 
     return Batchers(
-        callbacks=Batcher(over(ingest.ingest), size_of=_body_size),
+        callbacks=Batcher(over(ingest.ingest), "callbacks", size_of=_body_size),
         untrusted_callbacks=Batcher(
-            over(ingest.ingest), writers=1, max_waiting=MAX_UNTRUSTED, size_of=_body_size
+            over(ingest.ingest),
+            "untrusted_callbacks",
+            writers=1,
+            max_waiting=MAX_UNTRUSTED,
+            size_of=_body_size,
         ),
         creates=make_batcher(resources),
-        callers=Batcher(over(authenticate.authenticate_batch), writers=LOOKUP_WRITERS),
-        subjects=Batcher(over(read.get_subjects), writers=1, max_batch=MAX_SUBJECTS),
-        queue_positions=Batcher(over(read.queue_positions), writers=LOOKUP_WRITERS),
+        callers=Batcher(over(authenticate.authenticate_batch), "callers", writers=LOOKUP_WRITERS),
+        subjects=Batcher(over(read.get_subjects), "subjects", writers=1, max_batch=MAX_SUBJECTS),
+        queue_positions=Batcher(
+            over(read.queue_positions), "queue_positions", writers=LOOKUP_WRITERS
+        ),
     )
 
 

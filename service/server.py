@@ -8,6 +8,7 @@ import structlog
 
 from service.app import build
 from service.inner_port import inner_port
+from service.kit.concurrency.event_loop_lag import measured_event_loop
 from service.kit.http.server import Server, server_config
 from service.settings import Settings
 from service.wiring import open_resources, tune_garbage_collector
@@ -23,7 +24,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
     tune_garbage_collector()
     raise_open_files_limit()
     port, _ = settings.inner_port
-    async with open_resources(settings) as resources, inner_port(resources, port):
+    async with (
+        open_resources(settings) as resources,
+        inner_port(resources, port),
+        measured_event_loop(),
+    ):
         app = build(resources)
         config = server_config(
             app,

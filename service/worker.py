@@ -27,6 +27,7 @@ from service.job_queue import (
     redis_settings,
 )
 from service.jobs import MAX_TRIES, RESULT_TTL, create_subject
+from service.kit.concurrency.event_loop_lag import measured_event_loop
 from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
@@ -219,7 +220,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Work until `stop` is set; then claim nothing more, and wait for work in progress."""
     tune_garbage_collector()
     _, port = settings.inner_port
-    async with open_resources(settings) as resources, inner_port(resources, port):
+    async with (
+        open_resources(settings) as resources,
+        inner_port(resources, port),
+        measured_event_loop(),
+    ):
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
         watchers = [

@@ -9,6 +9,7 @@ from structlog.typing import EventDict
 from service.kit.concurrency.batcher import MAX_WAITING_BYTES, Batcher
 from service.kit.errors import Unavailable
 from service.kit.request_id import current_request_id, set_request_id
+from tests.support.scrapes import own_scrape
 
 
 class Store:
@@ -39,7 +40,12 @@ async def together(
 ) -> list[int | BaseException]:
     """Submit all while the one writer is busy with a first item, then let it write."""
     async with Batcher(
-        store.write, writers=1, max_batch=max_batch, max_waiting=max_waiting, size_of=lambda _: size
+        store.write,
+        "test",
+        writers=1,
+        max_batch=max_batch,
+        max_waiting=max_waiting,
+        size_of=lambda _: size,
     ) as batcher:
         first = asyncio.create_task(submit(batcher, 100))
         await store.entered.wait()
@@ -59,7 +65,7 @@ async def test_what_arrives_while_a_batch_is_written_goes_with_the_next_one() ->
 async def test_what_arrives_together_goes_together() -> None:
     store = Store()
     store.gate.set()
-    async with Batcher(store.write) as batcher:
+    async with Batcher(store.write, "test") as batcher:
 
         async def late(item: int) -> int:
             await asyncio.sleep(0)  # as a request that is read in one pass of the loop
@@ -73,6 +79,17 @@ async def test_a_batch_is_bounded() -> None:
     store = Store()
     assert await together(store, 1, 2, 3, max_batch=2) == [2, 4, 6]
     assert store.batches == [[100], [1, 2], [3]]
+
+
+async def test_the_size_of_each_batch_is_counted() -> None:
+    def batches(most: str) -> float:
+        name = "callsheet_batch_items_bucket"
+        return own_scrape().count(name, batcher="test", le=most)
+
+    before = batches("1.0"), batches("4.0"), batches("+Inf")
+    assert await together(Store(), 1, 2, 3) == [2, 4, 6]
+    after = batches("1.0"), batches("4.0"), batches("+Inf")
+    assert [a - b for a, b in zip(after, before, strict=True)] == [1, 2, 2]
 
 
 async def test_a_poisoned_member_fails_alone(logged: list[EventDict]) -> None:
@@ -107,7 +124,7 @@ async def test_too_many_bytes_waiting_are_refused_too() -> None:
 async def test_the_bytes_of_what_is_written_are_given_back() -> None:
     store = Store()
     store.gate.set()
-    async with Batcher(store.write, size_of=lambda _: MAX_WAITING_BYTES) as batcher:
+    async with Batcher(store.write, "test", size_of=lambda _: MAX_WAITING_BYTES) as batcher:
         assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
 
 
@@ -121,7 +138,7 @@ async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[Event
             raise ValueError("somebody else was quicker")
         return batch
 
-    async with Batcher(write) as batcher:
+    async with Batcher(write, "test") as batcher:
         assert await batcher.submit(1) == 1
     assert logged == []
 
@@ -129,7 +146,7 @@ async def test_what_was_poisoned_by_a_race_is_taken_by_itself(logged: list[Event
 @pytest.mark.parametrize(("item", "expected"), [(2, 4), (-2, Unavailable)])
 async def test_whoever_stopped_waiting_is_passed_over(item: int, expected: object) -> None:
     store = Store()
-    async with Batcher(store.write, writers=1) as batcher:
+    async with Batcher(store.write, "test", writers=1) as batcher:
         gone, stays = (asyncio.create_task(submit(batcher, number)) for number in (1, item))
         await asyncio.sleep(0)
         gone.cancel()
@@ -142,7 +159,7 @@ async def test_who_has_an_answer_may_submit_again_at_once() -> None:
     """Even before anybody is told that the writer of the first batch has ended."""
     store = Store()
     store.gate.set()
-    async with Batcher(store.write, writers=1) as batcher, asyncio.timeout(10):
+    async with Batcher(store.write, "test", writers=1) as batcher, asyncio.timeout(10):
         assert [await batcher.submit(item) for item in (1, 2, 3)] == [2, 4, 6]
     assert store.batches == [[1], [2], [3]]
 
@@ -155,7 +172,7 @@ async def test_what_is_written_for_many_is_written_in_no_request_of_one() -> Non
         return batch
 
     set_request_id("the-first")
-    async with Batcher(write) as batcher:
+    async with Batcher(write, "test") as batcher:
         await asyncio.gather(submit(batcher, 1), submit(batcher, 2))
     assert seen == [None]
     assert current_request_id() == "the-first"

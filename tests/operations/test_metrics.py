@@ -7,6 +7,7 @@ import pytest
 
 from service.accounts.steps import api_keys
 from service.operations.web.metrics import OPENMETRICS, TEXT, wants_openmetrics
+from tests.accounts.test_access import GUARDED, call, is_problem
 from tests.support.api import Api
 from tests.support.scrapes import read_openmetrics, read_text
 
@@ -59,3 +60,12 @@ async def test_it_needs_a_key_and_takes_no_parameters(api: Api) -> None:
     operator = await api_keys.create(api.resources, "operations", ["operator"])
     headers = {"authorization": f"Bearer {operator}"}
     assert (await api.http.get("/metrics", headers=headers)).status_code == 200
+
+
+async def test_a_key_for_metrics_opens_nothing_else(api: Api) -> None:
+    key = api.http.headers["authorization"]
+    ids = dict.fromkeys(("subject_id", "task_id", "subscriber_id"), "sub_any")
+    ids |= dict.fromkeys(("callback_id", "delivery_id"), "any")
+    for method, path in GUARDED:
+        if path != "/metrics":
+            is_problem(await call(api, method, path, ids, key), 403, "forbidden")

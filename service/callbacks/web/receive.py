@@ -8,6 +8,7 @@ from time import perf_counter
 
 import orjson
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.callbacks.domain.callback import RawCallback
@@ -18,6 +19,7 @@ from service.kit import tracing
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
 from service.kit.http.body import BodyReader
 from service.kit.http.headers import combined_headers
+from service.kit.http.request_duration import observe_request
 from service.kit.http.responses import error_response, fault_response, problem_response
 from service.metrics import CALLBACK_COMMIT
 from service.subjects.steps import tracing as subject_tracing
@@ -25,6 +27,8 @@ from service.subjects.steps import tracing as subject_tracing
 log = structlog.get_logger()
 
 PATH = "/callbacks"
+# By how many segments follow PATH, as the routes of other requests are written.
+ROUTES = (PATH, f"{PATH}/{{token}}", f"{PATH}/{{source}}/{{token}}")
 MAX_BODY = 1_000_000  # bytes, our own bound: a task record has a few thousand
 
 
@@ -43,33 +47,39 @@ class CallbackEndpoint:
             address.pop()
         if root != PATH[1:] or len(address) > 2 or "" in address:  # noqa: PLR2004 - source, token
             await self._app(scope, receive, send)
-        elif scope["method"] != "POST":
-            response = problem_response(405, "method_not_allowed", "Method Not Allowed")
-            response.headers["allow"] = "POST"
-            await response(scope, receive, send)
-        else:
-            await _answer(scope, receive, send, address)
+            return
+        began = perf_counter()
+        status = await _answer(scope, receive, send, address)
+        observe_request(scope["method"], ROUTES[len(address)], status, perf_counter() - began)
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> None:
+async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> int:
+    """Answer a callback, and return the status."""
+    if scope["method"] != "POST":
+        refused = problem_response(405, "method_not_allowed", "Method Not Allowed")
+        refused.headers["allow"] = "POST"
+        return await _send(refused, scope, receive, send)
     try:
         result = await _receive(scope, receive, address)
     except CallsheetError as error:  # it was not stored: this log line is all there is of it
         log.info("callback", action="callback_refused", code=error.code, reason=str(error))
-        await error_response(error)(scope, receive, send)
-        return
+        return await _send(error_response(error), scope, receive, send)
     except Exception:
         log.exception("web", action="fault", path=f"{PATH}/…")  # an address is a secret
-        await fault_response()(scope, receive, send)
-        return
+        return await _send(fault_response(), scope, receive, send)
     if result.refusal is not None:  # not raised, since its frames would hold the body
-        await error_response(result.refusal)(scope, receive, send)
-        return
+        return await _send(error_response(result.refusal), scope, receive, send)
     body = orjson.dumps({"verdict": result.verdict})
     length = str(len(body)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+    return 200
+
+
+async def _send(response: Response, scope: Scope, receive: Receive, send: Send) -> int:
+    await response(scope, receive, send)
+    return response.status_code
 
 
 async def _receive(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:

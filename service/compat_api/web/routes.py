@@ -19,6 +19,7 @@ from service.compat_api.domain import envelopes, task_requests
 from service.compat_api.domain.envelopes import INTERNAL_ERROR, UNKNOWN_METHOD, UNKNOWN_PATH
 from service.compat_api.steps import tasks
 from service.intake.domain.create_request import CreateRequest
+from service.intake.domain.door import Door
 from service.intake.domain.request_rules import external_id
 from service.intake.steps.validate import validate
 from service.intake.web.routes import accept_body
@@ -85,7 +86,7 @@ async def create(request: Request) -> dict[str, Any]:
         create_request = validate(settings, account_id, task_requests.drop_unset(body), key)
         return replace(create_request, must_be_new=True)
 
-    accepted = await accept_body(request, account_id, read_request)
+    accepted = await accept_body(request, account_id, read_request, Door.COMPAT_API)
     return envelopes.created_task(accepted.subject) | caller.account_field
 
 

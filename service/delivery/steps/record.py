@@ -114,7 +114,7 @@ class AttemptRecorder:
         self.throughput = ThroughputTracker()
         settings = resources.settings
         self._thresholds = FailureThresholds(settings.failing_after, settings.disable_after)
-        self._batcher = Batcher(self.write, writers=MAX_WRITERS, max_batch=MAX_BATCH)
+        self._batcher = Batcher(self.write, "attempts", writers=MAX_WRITERS, max_batch=MAX_BATCH)
 
     async def record(
         self, delivery: DueDelivery, outcome: AttemptOutcome, started_at: datetime

@@ -17,6 +17,7 @@ from service.event_feed.web.content_negotiation import wants_stream
 from service.event_feed.web.sse import Feed, SSEStream
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
+from service.kit.http.request_duration import WAITED
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import raw_page
 from service.request_context import resources
@@ -82,6 +83,7 @@ async def _page(request: Request, feed: Feed, after: Position, limit: int, wait:
             resources(request), feed.account_id, feed.subject_id, after, limit
         )
     if not found and wait:
+        request.scope[WAITED] = True
         waiter = BatchWaiter(feed.account_id, feed.subject_id, after)
         found = (await _hub(request).wait(waiter, wait))[:limit]
     last = found[-1].position if found else after

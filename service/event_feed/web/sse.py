@@ -21,6 +21,7 @@ from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import STREAM
 from service.kit.errors import Unavailable
 from service.kit.http.connection_limits import CONNECTION_KEY, BoundedHttpProtocol
+from service.metrics import STREAMS
 from service.subjects.domain.event import feed_entry
 
 log = structlog.get_logger()
@@ -110,6 +111,7 @@ class SSEStream(FeedReader):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, from the head of the response until either side ends it."""
+        STREAMS.inc()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             if scope["method"] == "HEAD":
@@ -119,6 +121,7 @@ class SSEStream(FeedReader):
             while (await receive())["type"] != "http.disconnect":
                 pass
         finally:
+            STREAMS.dec()
             self._hub.leave(self)
             self._send = None
 

@@ -50,7 +50,7 @@ def make_batcher(resources: Callable[[], Resources]) -> CreateBatcher:
     async def accept_together(requests: Sequence[CreateRequest]) -> list[CreateResult]:
         return await accept_batch(resources(), requests)
 
-    return Batcher(accept_together, size_of=lambda request: request.inline_bytes)
+    return Batcher(accept_together, "creates", size_of=lambda request: request.inline_bytes)
 
 
 async def accept(

@@ -13,7 +13,9 @@ from service.accounts.domain.scopes import KeyScope
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import authorize
 from service.intake.domain.create_request import Accepted, CreateRequest, CreateResult
+from service.intake.domain.door import Door
 from service.intake.steps.accept import accept, accept_batch
+from service.intake.steps.count_accepted import count_accepted
 from service.intake.steps.validate import MAX_BATCH, validate, validate_many
 from service.kit import tracing
 from service.kit.errors import CallsheetError, FieldError, Invalid
@@ -44,14 +46,14 @@ async def create(request: Request) -> Response:
     caller = await authorize(request, KeyScope.SUBJECTS_WRITE, allow_operator=False)
     settings = resources(request).settings
     parse = partial(validate, settings, caller.account_id, **_headers(request))
-    accepted = await accept_body(request, caller.account_id, parse)
+    accepted = await accept_body(request, caller.account_id, parse, Door.API)
     location = {"location": public_path(request, f"/v1/subjects/{accepted.subject.id}")}
     subject = public_subject(accepted.subject) | caller.account_field
     return json_response(subject, 202 if accepted.created else 200, location)
 
 
 async def accept_body(
-    request: Request, account_id: str, parse: Callable[[object], CreateRequest]
+    request: Request, account_id: str, parse: Callable[[object], CreateRequest], door: Door
 ) -> Accepted:
     """Accept the create request that `parse` makes of the body's JSON; CallsheetError if it is
     refused. A large body keeps its slot until it is accepted."""
@@ -61,7 +63,8 @@ async def accept_body(
             create_request = traced(span, await body.apply(parse))
             accepted = await accept(resources(request), create_request, batcher)
         span.link(accepted.subject.id, None)
-        return accepted
+    count_accepted(door, [accepted])
+    return accepted
 
 
 def accepting(request: Request) -> AbstractContextManager[Span]:
@@ -106,7 +109,8 @@ async def _accept_traced(
                 span.fail(result.code)
             else:
                 span.link(result.subject.id, None)
-        return results
+    count_accepted(Door.BATCH, results)
+    return results
 
 
 def _validate_batch(

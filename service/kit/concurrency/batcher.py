@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar, cast
 import structlog
 
 from service.kit.errors import Unavailable
+from service.kit.metrics import BATCH_ITEMS
 
 log = structlog.get_logger()
 
@@ -29,15 +30,16 @@ R = TypeVar("R")
 
 class Batcher(Generic[T, R]):
     """Writes items in batches by `write`, which stores a batch, whole or not at all, and returns a
-    result for each item in its order.
+    result for each item in its order. `name` is what its metrics call it.
 
     At most `writers` batches of at most `max_batch` items are written at a time, and at most
     `max_waiting` items wait. `size_of` gives the bytes of an item, for MAX_WAITING_BYTES.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        name: str,
         *,
         writers: int = MAX_WRITERS,
         max_batch: int = MAX_BATCH,
@@ -45,6 +47,7 @@ class Batcher(Generic[T, R]):
         size_of: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._write = write
+        self._batch_items = BATCH_ITEMS.labels(name)
         self._writers = writers
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -82,6 +85,7 @@ class Batcher(Generic[T, R]):
                 await self._let_arrive()
                 count = min(self._max_batch, len(self._waiting))
                 if count:  # else another writer took them
+                    self._batch_items.observe(count)
                     batch = [self._waiting.popleft() for _ in range(count)]
                     await self._write_batch(batch)
                     self._size -= sum(self._size_of(item) for item, _ in batch)

@@ -15,6 +15,7 @@ from service.kit.database.connect import CONNECT_TIMEOUT, connect
 from service.kit.database.connection import Connection
 from service.kit.database.errors import DRIVER_ERRORS
 from service.kit.errors import Unavailable
+from service.kit.metrics import POOL_WAIT
 
 COMMAND_TIMEOUT: Final = 45.0  # seconds; Postgres itself should have given up before
 
@@ -60,11 +61,14 @@ class Pool:
         if not self._slots.locked():
             await self._slots.acquire()  # without a wait, which needs no time-out
             return
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeouts.acquire):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise Unavailable from error
+        finally:
+            POOL_WAIT.observe(time.monotonic() - began)
 
     async def close(self) -> None:
         """Close all connections; one that is in use is ended when it is put back."""

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from service.kit.errors import CallsheetError
 from service.kit.http.request import Request
+from service.kit.http.request_duration import ROUTE
 from service.kit.http.responses import error_response, fault_response, problem_response
 from service.kit.http.routing import Match, RouteTable
 
@@ -20,10 +21,12 @@ Check = Callable[[Request, ASGIApp], Awaitable[ASGIApp]]
 async def respond(
     table: RouteTable, scope: Scope, receive: Receive, check: Check | None = None
 ) -> ASGIApp:
-    """The response of the handler, as `check` leaves it, or to the error that either raised."""
+    """The response of the handler, as `check` leaves it, or to the error that either raised. The
+    scope has the path of the route as ROUTE from then on, if there is one."""
     match = table.match(scope["path"])
     if match is None:
         return problem_response(404, "not_found", "Not Found")
+    scope[ROUTE] = match.template
     handler = match.handlers.get(scope["method"]) or match.handlers.get(None)
     if handler is None:
         return _method_not_allowed(match)

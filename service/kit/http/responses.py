@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.kit import errors
 from service.kit.errors import CallsheetError
+from service.kit.metrics import REQUESTS_REFUSED
 from service.kit.request_id import current_request_id
 
 STATUS: Mapping[type[CallsheetError], int] = {
@@ -27,6 +28,10 @@ STATUS: Mapping[type[CallsheetError], int] = {
     errors.IntakeHeld: 503,
     errors.Unavailable: 503,
 }
+
+OTHER_CODES = ("internal", "method_not_allowed", errors.QUEUE_FULL)
+for _code in (*(error.code for error in STATUS), *OTHER_CODES):
+    REQUESTS_REFUSED.labels(_code)
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -94,6 +99,7 @@ def fault_response() -> Response:
 
 
 def _problem_body(status: int, code: str, title: str) -> dict[str, Any]:
+    REQUESTS_REFUSED.labels(code).inc()
     body = {"type": "about:blank", "title": title, "status": status, "code": code}
     request_id = current_request_id()
     return body if request_id is None else body | {"request_id": request_id}

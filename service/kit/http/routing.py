@@ -30,6 +30,7 @@ class Match(NamedTuple):
 
     handlers: Mapping[str | None, Handler]  # None: of every other method
     parameters: Mapping[str, str]
+    template: str  # the path of these routes, with the names of the parameters
 
 
 def route(path: str, handler: Handler, *methods: str) -> Route:
@@ -45,6 +46,7 @@ class _Node:
     parameter: tuple[str, "_Node"] | None = None  # its name, and what follows any segment
     rest: tuple[str, "_Node"] | None = None  # its name, and the routes of all that is longer
     handlers: dict[str | None, Handler] = field(default_factory=dict)
+    template: str = ""  # of the path, if it has handlers
 
     def child(self, segment: str) -> "_Node":
         """The node behind a segment of a route's path, which is made if there is none."""
@@ -67,6 +69,7 @@ class RouteTable:
             node = self._root
             for segment in each.path.split("/"):
                 node = node.child(segment)
+            node.template = each.path.replace(REST, "}")
             node.handlers |= dict.fromkeys(each.methods or {None}, each.handler)
             if each.methods and "GET" in each.methods:
                 node.handlers["HEAD"] = each.handler
@@ -79,7 +82,8 @@ class RouteTable:
         for at, segment in enumerate(segments):
             if node.rest is not None:
                 name, after = node.rest
-                rest = Match(after.handlers, parameters | {name: "/".join(segments[at:])})
+                named = parameters | {name: "/".join(segments[at:])}
+                rest = Match(after.handlers, named, after.template)
             if (child := node.children.get(segment)) is not None:
                 node = child
             elif segment and node.parameter is not None:
@@ -87,4 +91,4 @@ class RouteTable:
                 parameters[name] = segment
             else:
                 return rest
-        return Match(node.handlers, parameters) if node.handlers else rest
+        return Match(node.handlers, parameters, node.template) if node.handlers else rest

@@ -16,6 +16,7 @@ from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.cursors import decode_cursor, encode_cursor
 from service.kit.http.request import Request
+from service.kit.http.request_duration import WAITED
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter, refuse_query
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
@@ -52,6 +53,8 @@ async def read(request: Request) -> Response:
     if seconds is not None:
         long_poll = LongPoll(request.app.state.hub, subject, read_again)
         done = partial(_is_done, if_none_match.or_present(subject))
+        if seconds and not done(subject):
+            request.scope[WAITED] = True
         later = await _wait(request, long_poll, done, capped_wait(seconds))
         seconds, subject = (None, subject) if later is None else (seconds, later)
     return await _answer(request, caller, subject, if_none_match, seconds)
