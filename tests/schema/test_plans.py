@@ -10,7 +10,7 @@ from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.kit.leases import Lease
 from service.operations.steps import prune, snapshot
-from service.operations.store import waiting
+from service.operations.store import gauges, waiting
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -174,10 +174,12 @@ async def test_an_external_id_is_sought_directly_even_if_planned_when_all_was_em
 async def test_a_snapshot_reads_the_index_entries_of_what_waits_and_no_row(
     resources: Resources, tables: str
 ) -> None:
-    """Also if it was planned when all was empty: a queue is long before anybody analyzes it."""
+    """Also if it was planned when all was empty: a queue is long before anybody analyzes it. Of
+    subscribers it looks up the health."""
     with executed_statements() as statements:
         async with resources.database.autocommit() as tx:
             await waiting.read(tx, resources.clock())
+            await gauges.subscribers(tx)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         await connection.execute(tables)
@@ -185,8 +187,10 @@ async def test_a_snapshot_reads_the_index_entries_of_what_waits_and_no_row(
     finally:
         await connection.close()
     scans = [scan for plan in plans for scan in table_scans(plan)]
+    scans.remove(next(scan for scan in scans if scan["Index Name"] == "pk_subscriber_health"))
     assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
     assert {scan["Index Name"] for scan in scans} == {
+        "ix_subscribers_made",
         "ix_subjects_unfinished",
         "ix_subjects_unfinished_media",
         "ix_subjects_poll",

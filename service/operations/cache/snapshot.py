@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from datetime import datetime, timedelta
 
 from service.operations.domain.snapshot import Snapshot
@@ -31,7 +32,8 @@ class SnapshotCache:
         """Wait for a task that reads, at most for so many seconds; it is begun if none is under
         way, and goes on when the wait is over. It must not raise."""
         if self._refresh is None or self._refresh.done():
-            self._refresh = asyncio.create_task(read())
+            # In a context of its own: it reads for others too, not only for who came first.
+            self._refresh = asyncio.create_task(read(), context=Context())
         await asyncio.wait({self._refresh}, timeout=seconds)
 
     async def close(self) -> None:

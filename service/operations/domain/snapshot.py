@@ -38,8 +38,8 @@ class Gauges(Struct, frozen=True):
     provider_slots_limit: int  # the configured limit
     provider_slots_learnt: int  # the limit as learnt from the provider's refusals: at most that
     submission_stopped_code: int | None  # the provider's code that stopped it; None: it is not
-    # By SubscriberCondition; of MAX_COUNTED subscribers at most, the oldest. Those that stand for
-    # callback_urls are left out: one says nothing of the others that share it.
+    # By SubscriberCondition; of MAX_COUNTED subscribers at most. Those that stand for callback_urls
+    # are left out: how one of these URLs does says nothing of the others.
     subscribers: Mapping[str, int]
     table_bytes: Mapping[str, int]  # by table, with its indexes and its large values
     oldest_transaction_at: datetime | None  # since when the oldest one runs; None: none does

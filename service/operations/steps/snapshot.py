@@ -62,7 +62,7 @@ async def take_if_due(resources: Resources) -> bool:
         if not await store.start_if_due(tx, now):
             return False
     async with resources.database.transaction(commit=False) as tx:
-        await gauge_store.limit_times(tx, STATEMENT_TIMEOUT)
+        await gauge_store.limit_time(tx, STATEMENT_TIMEOUT)
         stages = await waiting.read(tx, now)
         gauges = await _gauges(tx, resources.settings.provider_parallel, now)
     async with resources.database.relaxed() as tx:

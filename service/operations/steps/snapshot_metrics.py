@@ -35,8 +35,8 @@ def families(snapshot: Snapshot | None, now: datetime) -> Iterator[GaugeMetricFa
     yield _by(
         "subscribers",
         "Subscribers by how it is with them, each in one state: the first that holds of disabled, "
-        "paused, circuit_open, failing (its last attempt failed), slowed and healthy. Counted are "
-        f"the oldest {MAX_COUNTED:,}, without those of callback_urls.",
+        "paused, circuit_open, failing (its last attempt failed), slowed and healthy. Up to "
+        f"{MAX_COUNTED:,} are counted, without those of callback_urls.",
         "state",
         snapshot.gauges.subscribers,
     )
