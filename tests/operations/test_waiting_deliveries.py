@@ -21,6 +21,9 @@ LIMITED = """
         rate_limited_until)
     SELECT $1, $2::timestamptz, $3::float, $4::timestamptz
 """
+HOLD = """
+    INSERT INTO holds (id, what, reason, created_at) VALUES ('hld_1', 'deliveries', 'test', now())
+"""
 
 
 async def due(api: Api) -> tuple[int, float] | None:
@@ -40,7 +43,7 @@ async def test_it_is_due_to_each_subscriber_since_its_due_time(api: Api, clock: 
     assert await due(api) == (4, 7)
 
 
-@pytest.mark.parametrize("held_back", ["paused", "open", "slowed"])
+@pytest.mark.parametrize("held_back", ["paused", "open", "slowed", "held"])
 async def test_what_is_held_back_is_due(api: Api, clock: Clock, held_back: str) -> None:
     subscriber = await api.subscribe(CLOSED_PORT, **QUEUED)
     await api.create()
@@ -48,6 +51,8 @@ async def test_what_is_held_back_is_due(api: Api, clock: Clock, held_back: str) 
     if held_back == "paused":
         path = f"/v1/subscribers/{subscriber['id']}"
         (await api.http.patch(path, json={"state": "paused"})).raise_for_status()
+    elif held_back == "held":
+        await fetch(api.resources, HOLD)
     else:
         limits = (later, None, None) if held_back == "open" else (None, 0.2, later)
         await fetch(api.resources, LIMITED, subscriber["id"], *limits)

@@ -20,6 +20,9 @@ from tests.support.subjects import subject_in_state
 from tests.support.waiting_stages import found_waiting
 
 ENDS_SOONER = "UPDATE subjects SET deadline = deadline - interval '1 hour' WHERE id = $1"
+HOLD = """
+    INSERT INTO holds (id, what, reason, created_at) VALUES ('hld_1', 'submissions', 'test', now())
+"""
 
 
 async def test_nothing_waits_where_there_is_nothing(api: Api) -> None:
@@ -34,6 +37,14 @@ async def test_what_is_tried_again_is_queued_since_it_was_accepted(api: Api, clo
     await transition(api.resources, subject_id, StatusUpdate(Signal.DEFERRED, retry_at=retry_at))
     clock.advance(10)
     assert await found_waiting(api) == {Stage.QUEUED: (1, 20)}
+
+
+async def test_what_is_held_is_queued(api: Api, clock: Clock) -> None:
+    await api.create()
+    await fetch(api.resources, HOLD)
+    clock.advance(10)
+    assert await submit.claim(api.resources, 1) == []
+    assert await found_waiting(api) == {Stage.QUEUED: (1, 10)}
 
 
 async def test_media_are_checked_before_it_is_queued(api: Api, clock: Clock) -> None:
