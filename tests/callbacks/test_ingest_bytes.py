@@ -93,7 +93,7 @@ async def test_a_signed_record_with_anything_in_it_is_taken_or_malformed(
         resources, "SELECT * FROM callbacks WHERE dedup_key = $1", f"msg_{subject_id}"
     )
     assert [row["body"] for row in stored] == ([] if verdict is None else [body])
-    assert await audit.run_audit(resources) == []
+    assert (await audit.run_audit(resources)).violations == []
 
 
 @few_examples

@@ -1,11 +1,15 @@
 """The audit finds each kind of broken promise, and nothing where none is broken."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from service.operations.store.audit_rules import MAX_VIOLATIONS, RULES
+from service.operations.domain.audit_checks import RULES, AuditCheck, ProviderCheck, Violation
+from service.operations.steps.audit import run_audit, still_so
+from service.operations.store.audit_ranges import SLICE
+from service.operations.store.audit_slices import MAX_VIOLATIONS
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.domain.work import Work
@@ -16,19 +20,59 @@ from tests.support.database import fetch
 from tests.support.subjects import add_subject
 from tests.support.webhook_receiver import WebhookReceiver
 
-# Each breaks a promise that no constraint can keep; the number is that of RULES.
+ANOTHER = (
+    "INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,"
+    " available_at, deadline, next_poll_at, created_at, updated_at)"
+    " SELECT concat('sub_', n), account_id, fingerprint, document, tags, {state}, 1,"
+    " available_at, deadline, {next_poll_at}, created_at, updated_at"
+    " FROM subjects, generate_series(1, {number}) n"
+)
+# Each breaks a rule that no constraint can keep.
 BREAKS = {
-    0: "DELETE FROM events WHERE sequence = 2",
-    1: "UPDATE events SET type = 'subject.succeeded' WHERE sequence = 1",
-    2: "UPDATE subjects SET state = 'canceled', finished_at = now(), next_poll_at = NULL",
-    3: "DELETE FROM deliveries WHERE sequence = 1",
-    4: "DELETE FROM deliveries WHERE url IS NOT NULL",
-    5: "UPDATE deliveries SET state = 'pending', finished_at = NULL, due_at = now()"
+    AuditCheck.EVENT_FOR_EACH_VERSION: "DELETE FROM events WHERE sequence = 2",
+    AuditCheck.EVENT_SUBJECT: "DELETE FROM subjects",
+    AuditCheck.STATES_RISE: "UPDATE events SET type = 'subject.succeeded' WHERE sequence = 1",
+    AuditCheck.STATE_OF_LAST_EVENT: "UPDATE subjects SET state = 'canceled', finished_at = now(),"
+    " next_poll_at = NULL",
+    AuditCheck.CALLBACK_APPLIED: "INSERT INTO callbacks (id, source, dedup_key, subject_id, body,"
+    " headers, verdict, received_at, verification, status, size)"
+    " SELECT 'cbk_1', 'provider', '1', id, '', '{}', 'applied', now(), 'signed', 'succeed', 0"
+    " FROM subjects",
+    AuditCheck.FEED_ORDER: "UPDATE events SET xid = '1' WHERE sequence = 2",
+    AuditCheck.FEED_AHEAD: "UPDATE events SET xid = '1000000000000' WHERE sequence = 2",
+    AuditCheck.DELIVERY_TO_SUBSCRIBER: "DELETE FROM deliveries WHERE sequence = 1",
+    AuditCheck.DELIVERY_TO_CALLBACK_URL: "DELETE FROM deliveries WHERE url IS NOT NULL",
+    AuditCheck.DELIVERY_ORDER: "UPDATE deliveries SET state = 'pending', finished_at = NULL,"
+    " due_at = now() WHERE sequence = 1",
+    AuditCheck.DELIVERED_ATTEMPT: "DELETE FROM attempts",
+    AuditCheck.DEAD_ATTEMPT: "UPDATE deliveries SET state = 'dead' WHERE sequence = 2",
+    AuditCheck.DELIVERY_DUE: "UPDATE deliveries SET state = 'pending', finished_at = NULL"
     " WHERE sequence = 1",
-    6: "DELETE FROM attempts",
-    7: "UPDATE deliveries SET state = 'dead' WHERE sequence = 2",
-    8: "UPDATE deliveries SET state = 'pending', finished_at = NULL WHERE sequence = 1",
+    AuditCheck.DELIVERY_TAKEN: "UPDATE deliveries SET state = 'pending', finished_at = NULL,"
+    " due_at = now(), event_id = 'evt_1' WHERE sequence = 1",
+    AuditCheck.SUBJECT_DUE: "UPDATE subjects SET next_poll_at = deadline + interval '2 hours'",
+    AuditCheck.PAST_DEADLINE: "UPDATE subjects SET deadline = '2001-01-01Z'",
+    AuditCheck.SUBMISSION_LEASE: "UPDATE subjects SET state = 'submitting', next_poll_at = NULL,"
+    " lease_token = 'lse_1', lease_until = '2001-01-01Z'",
+    AuditCheck.MEDIA_LEASE: "UPDATE subjects SET state = 'queued', next_poll_at = NULL,"
+    " media_lease_token = 'lse_1', media_check_at = '2001-01-01Z'",
+    AuditCheck.DELIVERY_LEASE: "UPDATE deliveries SET state = 'pending', finished_at = NULL,"
+    " lease_token = 'lse_1', due_at = '2001-01-01Z' WHERE sequence = 1",
+    AuditCheck.PROVIDER_SLOTS: ANOTHER.format(
+        state="state", next_poll_at="next_poll_at", number=100
+    ),
+    AuditCheck.SUBSCRIBER_KEY: "UPDATE subscribers SET secret = 'x' WHERE type = 'webhook'",
 }
+
+PREVIOUS_KEY = (
+    "INSERT INTO previous_signing_keys (id, owner_id, secret, expires_at)"
+    " SELECT 'key_1', id, 'x', '3000-01-01Z' FROM subscribers WHERE type = 'webhook'"
+)
+
+
+def test_each_check_is_broken_here_on_purpose() -> None:
+    assert set(BREAKS) == set(AuditCheck)
+    assert set(RULES) == {*AuditCheck, *ProviderCheck}
 
 
 async def story(api: Api, subscriber: WebhookReceiver) -> None:
@@ -42,29 +86,98 @@ async def story(api: Api, subscriber: WebhookReceiver) -> None:
     assert len(subscriber.requests) == 3
 
 
-@pytest.mark.parametrize("number", range(len(RULES)))
-async def test_each_broken_promise_is_found(
-    api: Api, subscriber: WebhookReceiver, number: int
+@pytest.mark.parametrize("check", AuditCheck)
+@pytest.mark.parametrize("rows", [1, SLICE])
+async def test_each_broken_rule_is_found_however_small_the_slices_are(
+    api: Api, subscriber: WebhookReceiver, check: AuditCheck, rows: int
 ) -> None:
     await story(api, subscriber)
-    assert await api.violations() == []
-    await fetch(api.resources, BREAKS[number])
-    rules = {(violation.promise, violation.rule) for violation in await api.violations()}
-    assert (RULES[number].promise, RULES[number].text) in rules
+    assert (await run_audit(api.resources, rows=rows)).violations == []
+    await fetch(api.resources, BREAKS[check])
+    found = (await run_audit(api.resources, rows=rows)).violations
+    assert check in {violation.check for violation in found}
 
 
-async def test_of_one_kind_only_so_many_are_shown(api: Api) -> None:
-    subject = await api.create()
-    await fetch(
-        api.resources,
-        "INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,"
-        " available_at, deadline, created_at, updated_at)"
-        " SELECT 'sub_' || n, account_id, fingerprint, document, tags, 'queued', 1,"
-        " now(), now(), now(), now() FROM subjects, generate_series(1, $2) n WHERE id = $1",
-        subject["id"],
-        MAX_VIOLATIONS + 1,
-    )
+@pytest.mark.parametrize("check", AuditCheck)
+async def test_what_was_mended_before_it_is_looked_at_again_is_not_reported(
+    api: Api, subscriber: WebhookReceiver, check: AuditCheck
+) -> None:
+    await story(api, subscriber)
+    gone = Violation(check, (await fetch(api.resources, "SELECT id FROM subjects"))[0]["id"])
+    assert await still_so(api.resources, [gone]) == []
+    await fetch(api.resources, BREAKS[check])
+    found = await api.violations()
+    assert await still_so(api.resources, [gone, *found]) == [
+        violation for violation in [gone, *found] if violation in found
+    ]
+
+
+async def test_the_subjects_that_have_changed_since_are_looked_at_and_no_others(
+    api: Api, clock: Clock
+) -> None:
+    old = await api.create()
+    clock.advance(3600)
+    new = await api.create(name="b")
+    await fetch(api.resources, "UPDATE subjects SET version = 2")
+    for minutes, expected in [(90, {old["id"], new["id"]}), (30, {new["id"]})]:
+        report = await run_audit(api.resources, clock.now - timedelta(minutes=minutes))
+        assert {violation.about for violation in report.violations} == expected
+        assert report.checked["subjects"] == len(expected)
+    await transition(api.resources, old["id"], StatusUpdate(Signal.SUBMITTED, provider_task_id="1"))
+    report = await run_audit(api.resources, clock.now - timedelta(minutes=30), rows=1)
+    assert {violation.about for violation in report.violations} == {old["id"], new["id"]}
+
+
+async def test_of_one_check_only_so_many_are_shown(api: Api) -> None:
+    await api.create()
+    more = ANOTHER.format(state="'queued'", next_poll_at="NULL", number=MAX_VIOLATIONS + 1)
+    await fetch(api.resources, more)
     assert len(await api.violations()) == MAX_VIOLATIONS
+
+
+async def test_a_lease_is_long_over_by_right_where_no_worker_may_take_its_delivery(
+    api: Api, subscriber: WebhookReceiver
+) -> None:
+    await story(api, subscriber)
+    await fetch(api.resources, BREAKS[AuditCheck.DELIVERY_LEASE])
+    excuses = {
+        "UPDATE subscribers SET state = 'paused'": "UPDATE subscribers SET state = 'active'",
+        "INSERT INTO subscriber_health (subscriber_id, circuit_open_until) SELECT id, now()"
+        " FROM subscribers": "DELETE FROM subscriber_health",
+        "INSERT INTO holds (id, what, reason, created_at)"
+        " VALUES ('h', 'deliveries', '', now())": "DELETE FROM holds",
+    }
+    for excuse, end in excuses.items():
+        await fetch(api.resources, excuse)
+        assert AuditCheck.DELIVERY_LEASE not in await checks(api), excuse
+        await fetch(api.resources, end)
+        assert AuditCheck.DELIVERY_LEASE in await checks(api), end
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE accounts SET callback_url_secret = NULL",
+        "UPDATE accounts SET callback_url_secret = 'x'",
+        "UPDATE subscribers SET headers = 'x' WHERE type = 'webhook'",
+        "UPDATE subscribers SET secret = '' WHERE type = 'webhook'",
+        "UPDATE subscribers SET signatures = '{v1,v1a}' WHERE type = 'webhook'",
+        PREVIOUS_KEY,
+    ],
+)
+async def test_a_subscriber_without_a_key_that_can_be_read_is_found(
+    api: Api, subscriber: WebhookReceiver, change: str
+) -> None:
+    await story(api, subscriber)
+    await fetch(api.resources, change)
+    assert await checks(api) == {AuditCheck.SUBSCRIBER_KEY}
+    if "webhook" in change:
+        await fetch(api.resources, "UPDATE subscribers SET state = 'disabled'")
+        assert await checks(api) == set(), "nothing is sent to it"
+
+
+async def checks(api: Api) -> set[str]:
+    return {violation.check for violation in await api.violations()}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +199,9 @@ async def test_a_delivery_is_missed_only_where_the_event_was_wanted(
     await api.create()
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
-    assert [violation.rule for violation in await api.violations()] == [RULES[3].text] * missed
+    assert [violation.rule for violation in await api.violations()] == [
+        RULES[AuditCheck.DELIVERY_TO_SUBSCRIBER].text
+    ] * missed
 
 
 async def test_an_event_whose_writer_looked_for_subscribers_before_there_was_one_is_not_missed(
@@ -130,8 +245,8 @@ async def test_order_is_promised_only_where_it_was_asked_for_and_nothing_was_sen
     api: Api, subscriber: WebhookReceiver
 ) -> None:
     await story(api, subscriber)
-    await fetch(api.resources, BREAKS[5])
-    broken = [RULES[5].text]
+    await fetch(api.resources, BREAKS[AuditCheck.DELIVERY_ORDER])
+    broken = [RULES[AuditCheck.DELIVERY_ORDER].text]
     assert [violation.rule for violation in await api.violations()] == broken
     excused = (
         "UPDATE subscribers SET ordering = 'none'",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.delivery.store import subscriber_health
-from service.operations.store.audit_rules import RULES
+from service.operations.domain.audit_checks import RULES, AuditCheck
 from service.subjects.domain.event import HealthNotice, subscriber_event
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
@@ -175,11 +175,17 @@ async def test_after_any_history_nothing_is_missed_and_all_of_what_is_lost_is(
     lost = {(row["event_id"], row["subscriber_id"]) for row in await fetch(api.resources, sql)}
     assert expected <= lost
     missed = {(violation.rule, violation.about) for violation in await api.violations()}
-    wanted = {subject for rule, subject in missed if rule == RULES[3].text}
+    wanted = {
+        subject for rule, subject in missed if rule == RULES[AuditCheck.DELIVERY_TO_SUBSCRIBER].text
+    }
     assert wanted == {f"{event} to {id_}" for event, id_ in expected}
     sql = "SELECT id FROM events WHERE subject_id = ANY ($1) AND sequence > 1"
     called = {row["id"] for row in await fetch(api.resources, sql, sorted(history.called_back))}
-    to_urls = {subject for rule, subject in missed if rule == RULES[4].text}
+    to_urls = {
+        subject
+        for rule, subject in missed
+        if rule == RULES[AuditCheck.DELIVERY_TO_CALLBACK_URL].text
+    }
     assert {subject.partition(" ")[0] for subject in to_urls} == called
 
 
@@ -191,7 +197,9 @@ async def test_what_a_paused_subscriber_lost_is_missed(api: Api) -> None:
         await api.create(name=f"{number}")
     assert await api.violations() == []
     await fetch(api.resources, "DELETE FROM deliveries")
-    assert [violation.rule for violation in await api.violations()] == [RULES[3].text] * 4
+    assert [violation.rule for violation in await api.violations()] == [
+        RULES[AuditCheck.DELIVERY_TO_SUBSCRIBER].text
+    ] * 4
 
 
 async def test_what_happens_while_subscribers_come_change_and_go_is_no_violation(

@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
+from service.operations.domain.audit_checks import Violation
 from service.operations.steps import audit
-from service.operations.store.audit_rules import Violation
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.subjects.domain.work import Work
@@ -66,4 +66,4 @@ class Api:
         raise AssertionError(subject_id)
 
     async def violations(self) -> list[Violation]:
-        return await audit.run_audit(self.resources)
+        return (await audit.run_audit(self.resources)).violations

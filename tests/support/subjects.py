@@ -19,7 +19,8 @@ from tests.support.api import Api
 
 async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
     """Add a subject and its event, without a commit."""
-    subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
+    deadline = resources.clock() + timedelta(days=1)
+    subject = make_subject(id=resources.new_id("sub"), account_id=account_id, deadline=deadline)
     await insert.add_subjects(tx, [NewSubject(subject)])
     await events.append(tx, [NewEvent(subject_event(subject))])
     return subject

@@ -1,10 +1,10 @@
 """What the audit checks: the name of each check, and the rule that it holds the database to.
 
 A name is a label of the metric `audit_violations` and part of what `callsheet audit --json` prints,
-so it is never changed. The queries are in store/audit_slices.py and store/audit_waiting.py.
+so it is never changed. The queries are in store/audit_slices.py and audit_waiting.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -69,6 +69,41 @@ class Violation:
     def rule(self) -> str:
         """What should be so, as a sentence."""
         return RULES[self.check].text
+
+    def document(self) -> dict[str, object]:
+        """The JSON of it."""
+        return {
+            "check": self.check,
+            "promise": self.promise,
+            "rule": self.rule,
+            "about": self.about,
+        }
+
+    def __str__(self) -> str:
+        """A line for people."""
+        broken = "" if self.promise is None else f"promise {self.promise}: "
+        return f"{broken}{self.rule}: {self.about}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit has found."""
+
+    violations: Sequence[Violation]  # at most so many of each check
+    checked: Mapping[str, int]  # rows that were looked at, by what they are
+    seconds: float  # that it took
+
+    def document(self) -> dict[str, object]:
+        """The JSON of it."""
+        return {
+            "violations": [violation.document() for violation in self.violations],
+            "checked": dict(self.checked),
+            "seconds": self.seconds,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people: a line of each violation, and one of how many there are."""
+        return [*map(str, self.violations), f"{len(self.violations)} violations"]
 
 
 RULES: Final[Mapping[AuditCheck | ProviderCheck, Rule]] = MappingProxyType(
