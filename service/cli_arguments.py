@@ -5,6 +5,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
@@ -12,9 +13,12 @@ from service.callbacks.domain.sources import PROVIDER
 from service.kit import setting_parsers
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.network.ports import MAX_PORT
+from service.kit.timestamps import parse_duration, parse_rfc3339
 
 # Adds a command: its name, one sentence without its dot, and an example that works as it stands.
 Add = Callable[[str, str, str], argparse.ArgumentParser]
+
+MAX_AGE = 3660 * 86_400.0  # seconds: ten years
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,11 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "Encrypt all stored secrets anew after CALLSHEET_SECRET_KEY has changed",
         "callsheet reencrypt",
     )
-    command(
-        "audit",
-        "Look for broken promises in the database; exit with 0, or with 1 if there are any",
-        "callsheet audit",
-    )
+    _audit_command(command)
     return made
 
 
@@ -84,6 +84,37 @@ def _webhook_secret(given: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return given
+
+
+def _since(given: str) -> datetime | timedelta:
+    """A time, or how long ago it was."""
+    moment = parse_rfc3339(given)
+    if moment is not None:
+        return moment
+    try:
+        return timedelta(seconds=parse_duration(given, MAX_AGE))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{given!r} is neither how long ago, as 90m or 7d, nor a time with its zone, as "
+            "2026-01-02T03:04:05Z"
+        ) from None
+
+
+def _audit_command(command: Add) -> None:
+    audit = command(
+        "audit",
+        "Look for broken promises in the database: exit 0 if none, 1 if any, 2 if it cannot look",
+        "callsheet audit --since 7d --json",
+    )
+    audit.add_argument(
+        "--since",
+        type=_since,
+        help="how long ago, as 90m or 7d, or a time: look only at subjects that have an event "
+        "since then, and at all that waits; left out: at everything",
+    )
+    audit.add_argument(
+        "--json", action="store_true", default=None, help="print one JSON object in place of lines"
+    )
 
 
 def _local_commands(command: Add) -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from getpass import getpass
 
 import uvloop
@@ -14,7 +16,7 @@ from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
-from service.kit.database.errors import failure_reason
+from service.kit.database.errors import DRIVER_ERRORS, failure_reason
 from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
 from service.kit.timestamps import format_rfc3339
@@ -27,6 +29,7 @@ from service.wiring import open_resources
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
 SCOPES_WIDTH = len(",".join(SCOPES))
+COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 MAX_SECRET = 10_000  # bytes read from standard input
 PACKAGES = {"PIL": "pillow"}  # packages that are imported under another name
 LISTS = {"opentelemetry": "requirements-tracing.lock"}  # what the local lock does not list
@@ -240,12 +243,19 @@ async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
 
 
 @_with_resources
-async def _audit(resources: Resources, _given: argparse.Namespace) -> int:
-    violations = await audit.run_audit(resources)
-    for violation in violations:
-        print(f"promise {violation.promise}: {violation.rule}: {violation.about}")
-    print(f"{len(violations)} violations")
-    return 1 if violations else 0
+async def _audit(resources: Resources, given: argparse.Namespace) -> int:
+    since = given.since
+    if isinstance(since, timedelta):
+        since = resources.clock() - since
+    try:
+        report = await audit.run_audit(resources, since)
+    except (Unavailable, *DRIVER_ERRORS) as error:
+        url = resources.settings.database_url
+        reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)
+        print(reason, file=sys.stderr)
+        return COULD_NOT_LOOK
+    print(json.dumps(report.document()) if given.json else "\n".join(report.lines()))
+    return 1 if report.violations else 0
 
 
 # The local tools need packages that production does not install, so they are imported late.

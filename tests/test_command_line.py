@@ -152,6 +152,52 @@ async def test_the_audit_shows_what_it_finds(api: Api, environ: dict[str, str]) 
     assert last == "1 violations"
 
 
+async def test_the_audit_prints_one_object_of_what_has_changed_since(
+    api: Api, environ: dict[str, str]
+) -> None:
+    subject = await api.create()
+    await fetch(api.resources, "UPDATE subjects SET version = 2 RETURNING id")
+    done = await run(environ, "audit", "--json", "--since", "90m")
+    printed = json.loads(done.stdout)
+    assert (done.returncode, printed["violations"]) == (
+        1,
+        [
+            {
+                "check": "event_for_each_version",
+                "promise": 1,
+                "rule": "a subject has one event for each version, from 1 without a gap",
+                "about": subject["id"],
+            }
+        ],
+    )
+    assert printed["checked"] == {"subjects": 1, "events": 1, "deliveries": 0, "subscribers": 0}
+    assert printed["seconds"] > 0
+    done = await run(environ, "audit", "--json", "--since", "2100-01-01T00:00:00Z")
+    assert (done.returncode, json.loads(done.stdout)["violations"]) == (0, [])
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7w", "2026-01-01T00:00:00", "-1d", ""])
+async def test_what_is_neither_a_duration_nor_a_time_is_refused(since: str) -> None:
+    done = await run({}, "audit", f"--since={since}")
+    assert done.returncode == 2
+    assert "neither how long ago, as 90m or 7d, nor a time" in done.stderr
+
+
+async def test_an_audit_that_could_not_look_says_why_and_exits_with_2(
+    environ: dict[str, str],
+) -> None:
+    server = environ["CALLSHEET_DATABASE_URL"].rpartition("/")[0]
+    reasons = {
+        f"{server}/postgres": "The tables are missing: run `callsheet migrate`.\n",
+        f"postgresql://postgres@127.0.0.1:{free_port()}/none": "Postgres at 127.0.0.1:",
+    }
+    for url, reason in reasons.items():
+        done = await run(environ | {"CALLSHEET_DATABASE_URL": url}, "audit", "--json")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(reason)
+        assert len(done.stderr.splitlines()) == 1
+
+
 async def test_a_secret_that_is_added_is_in_force_at_once_and_takes_what_it_could_have_signed(
     api: Api, environ: dict[str, str]
 ) -> None:
@@ -230,7 +276,7 @@ async def test_migrating_says_which_revision_the_database_has(
 
 @pytest.mark.parametrize(
     "command",
-    [("keys", "list"), ("audit",), ("secrets", "list"), ("keys", "create", "--account=a")],
+    [("keys", "list"), ("secrets", "list"), ("keys", "create", "--account=a")],
 )
 async def test_a_database_without_tables_is_said_in_one_line(
     environ: dict[str, str], command: tuple[str, ...]

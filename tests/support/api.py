@@ -66,4 +66,4 @@ class Api:
         raise AssertionError(subject_id)
 
     async def violations(self) -> list[Violation]:
-        return (await audit.run_audit(self.resources)).violations
+        return [*(await audit.run_audit(self.resources)).violations]

@@ -19,8 +19,7 @@ from tests.support.api import Api
 
 async def add_subject(tx: Connection, resources: Resources, account_id: str) -> Subject:
     """Add a subject and its event, without a commit."""
-    deadline = resources.clock() + timedelta(days=1)
-    subject = make_subject(id=resources.new_id("sub"), account_id=account_id, deadline=deadline)
+    subject = make_subject(id=resources.new_id("sub"), account_id=account_id)
     await insert.add_subjects(tx, [NewSubject(subject)])
     await events.append(tx, [NewEvent(subject_event(subject))])
     return subject
@@ -105,7 +104,7 @@ def make_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "available_at": NOW,
         "poll_count": 0,
         "next_poll_at": None,
-        "deadline": NOW + timedelta(days=1),
+        "deadline": NOW + timedelta(days=36500),
         "callback_subscriber_id": None,
         "created_at": NOW,
         "updated_at": NOW,
