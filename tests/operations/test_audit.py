@@ -22,9 +22,9 @@ from tests.support.webhook_receiver import WebhookReceiver
 
 ANOTHER = (
     "INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,"
-    " available_at, deadline, next_poll_at, created_at, updated_at)"
+    " available_at, deadline, next_poll_at, claimed_at, created_at, updated_at)"
     " SELECT concat('sub_', n), account_id, fingerprint, document, tags, {state}, 1,"
-    " available_at, deadline, {next_poll_at}, created_at, updated_at"
+    " available_at, deadline, {next_poll_at}, created_at, created_at, updated_at"
     " FROM subjects, generate_series(1, {number}) n"
 )
 # Each breaks a rule that no constraint can keep.

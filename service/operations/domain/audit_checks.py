@@ -156,7 +156,8 @@ RULES: Final[Mapping[AuditCheck | ProviderCheck, Rule]] = MappingProxyType(
             8, "a delivery whose lease has ended is taken up again by a worker"
         ),
         AuditCheck.PROVIDER_SLOTS: Rule(
-            None, "no more subjects are with the provider than CALLSHEET_PROVIDER_PARALLEL allows"
+            None,
+            "no more subjects were sent to the provider at once than CALLSHEET_PROVIDER_PARALLEL",
         ),
         AuditCheck.SUBSCRIBER_KEY: Rule(
             9,

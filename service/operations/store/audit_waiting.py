@@ -50,10 +50,11 @@ CHECKS: Final[Mapping[AuditCheck, str]] = MappingProxyType(
                 AND (account_id IS NULL OR account_id = s.account_id)
                 AND (until IS NULL OR until > :over)
             )""",
+        # One that nobody claimed took no slot: a callback has moved it.
         AuditCheck.PROVIDER_SLOTS: f"""
             SELECT 'more than ' || CAST(CAST(:slots AS bigint) AS text)
             FROM subjects WHERE state IN ({one_of(WITH_PROVIDER)})
-            HAVING count(*) > :slots""",  # noqa: S608 - our own words
+            HAVING count(claimed_at) > :slots""",  # noqa: S608 - our own words
     }
 )
 _WAITING = text(union_of(CHECKS))
