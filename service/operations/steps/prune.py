@@ -29,7 +29,8 @@ async def run_if_due(resources: Resources) -> None:
 
 async def prune(resources: Resources) -> None:
     """Delete media of ended subjects, old idempotency keys, expired signing keys, holds that are
-    over, and callbacks older than the setting RETENTION_CALLBACKS_DAYS."""
+    over, stages older than SNAPSHOTS_KEPT, and callbacks older than the setting
+    RETENTION_CALLBACKS_DAYS."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await inline_media.unlink_finished(tx)
