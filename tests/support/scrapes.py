@@ -38,10 +38,10 @@ class Scrape:
             if (each.name, each.labels) == (sample, labels)
         ]
 
-    def labels(self, name: str) -> set[str]:
-        """The names of the labels that a family's series have."""
+    def labels(self, name: str) -> tuple[str, ...]:
+        """The names of the labels that a family's series have, in alphabetical order."""
         samples = self.families[name].samples
-        return {label for sample in samples for label in sample.labels} - OF_THE_FORMAT
+        return tuple(sorted({label for each in samples for label in each.labels} - OF_THE_FORMAT))
 
 
 def read_text(text: str) -> Scrape:
