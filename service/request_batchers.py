@@ -14,7 +14,7 @@ from service.intake.steps.accept import CreateBatcher, make_batcher
 from service.kit.concurrency.batcher import Batcher
 from service.resources import Resources
 from service.status.steps import read
-from service.subjects.domain.subject import SubjectView
+from service.subjects.domain.subject import SubjectView, WaitingView
 
 LOOKUP_WRITERS = 2  # batches at a time: the pool for API keys has as many connections
 # Subjects of one look-up. There is one at a time: two would share what arrives, and cost as much
@@ -35,7 +35,7 @@ class Batchers:
     untrusted_callbacks: Batcher[Callback, CallbackResult]
     creates: CreateBatcher  # requests to create a subject, unless their media are large
     callers: CallerBatcher  # who calls, by API key or token
-    subjects: Batcher[tuple[str, str], SubjectView | None]  # by account and id; None: not found
+    subjects: Batcher[tuple[str, str], WaitingView | None]  # by account and id; None: not found
     # Of queued subjects; None: not queued any more.
     queue_positions: Batcher[SubjectView, int | None]
 

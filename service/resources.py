@@ -21,6 +21,7 @@ from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.settings import Settings
+from service.status.cache.conditions import ConditionsCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Resources:
     encryptor: Encryptor  # of secrets at rest
     key_owners: KeyOwnerCache  # whose keys were used just now
     send_settings: SendSettingsCache  # how to send to each subscriber
+    conditions: ConditionsCache  # that all that waits has in common
     typical_durations: TypicalDurations  # of tasks: when to poll first
     unreadable_answer_throttle: UnreadableAnswerThrottle  # bounds how often the count is reset
     webhook_secrets: WebhookSecretCache  # that verify callbacks

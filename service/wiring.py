@@ -26,6 +26,7 @@ from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.resources import Resources
 from service.settings import Settings
+from service.status.cache.conditions import ConditionsCache
 from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
 
 RANDOM_BUFFER_BYTES = 1024  # fetched at a time
@@ -81,6 +82,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 encryptor=encryptor,
                 key_owners=KeyOwnerCache(),
                 send_settings=SendSettingsCache(settings, encryptor),
+                conditions=ConditionsCache(settings),
                 typical_durations=TypicalDurations(),
                 unreadable_answer_throttle=UnreadableAnswerThrottle(),
                 webhook_secrets=WebhookSecretCache(settings, encryptor),

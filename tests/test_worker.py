@@ -21,6 +21,7 @@ from service.local.valkey import valkey
 from service.reconciliation.steps import expired_leases_and_deadlines
 from service.resources import Resources
 from service.settings import Settings
+from service.subjects.store.work import WORK_CHANNEL
 from tests.conftest import database, execute
 from tests.support.api import Api
 from tests.support.callbacks import accept_request
@@ -82,7 +83,7 @@ async def nobody_listening(resources: Resources) -> AsyncIterator[None]:
     url = resources.settings.database_url
     name, outside = url.rpartition("/")[2], database(url, "postgres")
     await execute(outside, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    await execute(outside, KILL_LISTENERS.format(name, listen.APPLICATION_NAME))
+    await execute(outside, KILL_LISTENERS.format(name, listen.session_name(WORK_CHANNEL)))
     try:
         yield
     finally:

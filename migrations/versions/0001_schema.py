@@ -307,6 +307,7 @@ def upgrade() -> None:
         sa.Column("format", sa.Text(), nullable=False, server_default="standard"),
         sa.Column("signatures", postgresql.ARRAY(sa.Text()), nullable=False, server_default="{v1}"),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("state_since", TIME),
         sa.Column("disabled_reason", sa.Text()),
         sa.Column("secret", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary()),

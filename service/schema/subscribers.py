@@ -39,6 +39,7 @@ subscribers = Table(
     Column("format", Text, nullable=False, server_default="standard"),
     Column("signatures", ARRAY(Text), nullable=False, server_default="{v1}"),
     Column("state", Text, nullable=False),
+    Column("state_since", Time),  # null: since it was made
     Column("disabled_reason", Text),
     Column("secret", LargeBinary, nullable=False),  # encrypted, as the next
     Column("seed", LargeBinary),  # of its ed25519 key, once v1a was asked for

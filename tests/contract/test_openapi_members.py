@@ -141,6 +141,18 @@ async def several(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     }
 
 
+async def waiting(
+    api: Api, subscriber: WebhookReceiver
+) -> AsyncIterator[tuple[str, httpx.Response]]:
+    """What waits and says why, each with the operation that shows it."""
+    made = await api.subscribe(subscriber.url)
+    path = f"/v1/subscribers/{made['id']}"
+    await api.create()
+    yield "changeSubscriber", await api.http.patch(path, json={"state": "paused"})
+    (delivery,) = (await api.http.get(f"{path}/deliveries")).json()["data"]
+    yield "readDelivery", await api.http.get(f"/v1/deliveries/{delivery['id']}")
+
+
 async def answers(
     api: Api, subscriber: WebhookReceiver
 ) -> AsyncIterator[tuple[httpx.Response, Schema]]:
@@ -157,13 +169,18 @@ async def answers(
             yield await api.http.get(path), example.call
         if example.method == "DELETE":
             things = await several(api, subscriber)
-    (batch,) = [call for _, _, call in CALLS if call["operationId"] == "createSubjects"]
+    by_operation = {call["operationId"]: call for _, _, call in CALLS}
+    async for name, answer in waiting(api, subscriber):
+        yield answer, by_operation[name]
     bodies = [
         request_body("Ada", external_task_id="x"),
         request_body("Eve", external_task_id="x"),
         {},
     ]
-    yield await api.http.post("/v1/subjects/batch", json={"subjects": bodies}), batch
+    yield (
+        await api.http.post("/v1/subjects/batch", json={"subjects": bodies}),
+        by_operation["createSubjects"],
+    )
 
 
 async def test_each_member_of_an_answer_is_shown_by_some_answer(

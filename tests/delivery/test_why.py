@@ -10,7 +10,7 @@ from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.delivery_why import WaitingDelivery, delivery_why
 from service.delivery.domain.subscriber_why import WaitingSubscriber, subscriber_why
 from service.operations.domain.hold import HoldTarget
-from service.status.domain.conditions import Conditions, HoldInForce
+from service.status.domain.conditions import Conditions
 from service.subjects.domain.why import Why, WhyCode
 from service.subscribers.domain.subscriber import SubscriberState
 from tests.support.subjects import NOW
@@ -18,6 +18,7 @@ from tests.support.waiting_rows import (
     CALM,
     conditions,
     deliveries,
+    hold,
     moment,
     subscribers,
     waiting_delivery,
@@ -54,8 +55,7 @@ DISABLED = {
     "disabled_reason": "it answered 410 Gone",
 }
 OPEN = {"circuit_open_until": moment(8), "failures": 12, "failing_since": moment(-70)}
-HOLD = HoldInForce(HoldTarget.DELIVERIES, "acc_1", moment(-5), None)
-HELD = replace(CALM, holds=[HOLD])
+HELD = replace(CALM, holds=[hold(HoldTarget.DELIVERIES, "acc_1", moment(-5))])
 WAITED = {"waits_since": moment(-20), "due_at": moment(-10)}
 Changes = dict[str, Any]
 ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None]] = [

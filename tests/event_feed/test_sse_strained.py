@@ -16,6 +16,7 @@ from service.kit.database import listen
 from service.kit.http import connection_limits
 from service.local.ports import free_port
 from service.resources import Resources
+from service.subjects.store.events import NOTIFY_CHANNEL
 from tests.support.database import executed_statements, fetch
 from tests.support.event_streams import FeedApi, feed_api, subject_ids
 from tests.support.subjects import add_large_events, ids_of
@@ -98,7 +99,7 @@ async def test_streams_go_on_when_postgres_ends_the_connection_that_listens(
     monkeypatch.setattr(listen, "RECONNECT_DELAY", 0.05)
     async with world.stream() as reader:
         await wait_until(world.is_listening)
-        assert await fetch(world.resources, KILL, listen.APPLICATION_NAME)
+        assert await fetch(world.resources, KILL, listen.session_name(NOTIFY_CHANNEL))
         made = await world.add_subjects(2)
         assert subject_ids(await reader.frames(2)) == ids_of(*made)
         await wait_until(world.is_listening)

@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 CHANNEL = "test_listen_metrics"
 END_LISTENERS = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'callsheet listening'
+    WHERE datname = current_database() AND application_name LIKE 'callsheet listening %'
 """
 
 

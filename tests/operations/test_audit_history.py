@@ -108,7 +108,8 @@ class History:
     async def disable(self) -> None:
         id_ = self.any()
         async with self.api.resources.database.transaction() as tx:
-            await subscriber_health.disable(tx, id_, "it failed")
+            now = self.api.resources.clock()
+            await subscriber_health.disable(tx, id_, "it failed", now)
         self.subscribers[id_].disabled = True
 
     async def remove(self) -> None:
@@ -211,7 +212,8 @@ async def test_what_happens_while_subscribers_come_change_and_go_is_no_violation
         for types in TYPES:
             await api.http.patch(path, json={"event_types": types})
             async with api.resources.database.transaction() as tx:
-                await subscriber_health.disable(tx, made["id"], "it failed")
+                now = api.resources.clock()
+                await subscriber_health.disable(tx, made["id"], "it failed", now)
             await api.http.patch(path, json={"state": "active"})
         if number % 2:
             await api.http.delete(path)

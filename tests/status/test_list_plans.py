@@ -22,7 +22,10 @@ SOUGHT = {  # each leads to few rows, which are all wanted
     *("ix_subscribers_fan_out", "ix_subscribers_account", "pk_deliveries"),
     *("pk_accounts", "uq_accounts_name"),
 }
-FEW = {"ix_callbacks_untrusted"}  # as many as are kept of what anybody may send
+FEW = {
+    "ix_callbacks_untrusted",  # as many as are kept of what anybody may send
+    "ix_subjects_with_provider",  # as many as may be with the provider at once
+}
 ONE = {"id", "external_task_id", "subject_id", "account_id", "name"}
 BETWEEN = {"created_after": "2026-01-01T00:00:00Z", "created_before": "2026-12-31T00:00:00Z"}
 # While there are none, whatever leads to accounts leads to few.

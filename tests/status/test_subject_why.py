@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from service.operations.domain.hold import HoldTarget
-from service.status.domain.conditions import Conditions, HoldInForce
+from service.status.domain.conditions import Conditions
 from service.status.domain.subject_why import subject_why
 from service.subjects.domain.lifecycle import TERMINAL, State
 from service.subjects.domain.subject import WaitingView
 from service.subjects.domain.why import Why, WhyCode
 from service.submission.domain.parallel_limit import ParallelLimit
 from tests.support.subjects import NOW
-from tests.support.waiting_rows import CALM, conditions, moment, subjects, waiting_subject
+from tests.support.waiting_rows import CALM, conditions, hold, moment, subjects, waiting_subject
 from tests.support.why_rules import check_why
 
 DEADLINE = moment(86_400)
 LATER = moment(60)
-HOLD = HoldInForce(HoldTarget.SUBMISSIONS, None, moment(-5), None)
+HOLD = hold(HoldTarget.SUBMISSIONS, None, moment(-5))
 STOPPED = replace(CALM, stopped_code=1102, next_probe_at=LATER)
 FULL = replace(CALM, with_provider=10)
 WITHOUT_WORKER = replace(CALM, worker_runs=False)
@@ -136,7 +136,7 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
     ),
     (
         {},
-        replace(CALM, holds=[replace(HOLD, until=moment(600))]),
+        replace(CALM, holds=[hold(HoldTarget.SUBMISSIONS, "acc_1", moment(-5), moment(600))]),
         WhyCode.HELD,
         "An operator holds all submissions for 10 min more.",
         0,
@@ -243,9 +243,9 @@ def test_where_places_are_free_it_is_the_accounts_turn_that_counts(
 
 def test_the_holds_of_others_and_those_that_are_over_hold_nothing() -> None:
     holds = [
-        replace(HOLD, account_id="acc_2"),
-        replace(HOLD, what=HoldTarget.DELIVERIES),
-        replace(HOLD, until=NOW),
+        hold(HoldTarget.SUBMISSIONS, "acc_2", NOW),
+        hold(HoldTarget.DELIVERIES, "acc_1", NOW),
+        hold(HoldTarget.SUBMISSIONS, "acc_1", moment(-5), NOW),
     ]
     assert why_of(replace(CALM, holds=holds)).code is WhyCode.DUE
 

@@ -24,7 +24,9 @@ async def test_an_accepted_request_is_shown_where_its_location_says(api: Api) ->
     body = answer.json()
     assert answer.headers["location"] == f"/v1/subjects/{body['id']}"
     read = await api.http.get(answer.headers["location"])
-    assert (read.status_code, read.json()) == (200, body | {"queue": FIRST})
+    shown = read.json()
+    assert shown.pop("why")["code"] == "no_worker"
+    assert (read.status_code, shown) == (200, body | {"queue": FIRST})
 
 
 async def test_a_new_subject_is_shown_with_all_members(api: Api) -> None:

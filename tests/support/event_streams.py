@@ -18,6 +18,7 @@ from service.kit.database import listen
 from service.kit.http.connection_limits import BoundedHttpProtocol
 from service.resources import Resources
 from service.subjects.domain.subject import Subject
+from service.subjects.store.events import NOTIFY_CHANNEL
 from tests.support.database import fetch
 from tests.support.subjects import add_committed_subject
 
@@ -183,7 +184,9 @@ class FeedApi:
 
     async def is_listening(self) -> bool:
         """Whether the server listens for notifications of Postgres."""
-        return bool(await fetch(self.resources, LISTEN_SESSIONS, listen.APPLICATION_NAME))
+        return bool(
+            await fetch(self.resources, LISTEN_SESSIONS, listen.session_name(NOTIFY_CHANNEL))
+        )
 
     def reader_count(self) -> int:
         """Number of streams and long polls that are open."""

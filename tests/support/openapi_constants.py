@@ -28,6 +28,7 @@ from service.schema import metadata
 from service.subjects.domain import event
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.reference_types import IMAGE, VIDEO
+from service.subjects.domain.why import MendedBy, WhyCode
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
 
@@ -123,6 +124,8 @@ DOCUMENTED: dict[str, Rules] = {
     "BatchIdempotencyKey": text_length(range(1, validate.MAX_BATCH_KEY_LENGTH + 1)),
     "createSubjects.subjects": list_length(range(1, validate.MAX_BATCH + 1)),
     "State": one_of(list(State)),
+    "Why.code": one_of(list(WhyCode)),
+    "Why.mended_by": one_of(list(MendedBy)),
     "ReferenceType": one_of([IMAGE, VIDEO]),
     "Model.model": one_of([model.model for model in MODELS]),
     "Model.aliases": one_of([alias for model in MODELS for alias in model.aliases]),

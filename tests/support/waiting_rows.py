@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.delivery_why import WaitingDelivery
 from service.delivery.domain.subscriber_why import WaitingSubscriber
-from service.operations.domain.hold import HoldTarget
-from service.status.domain.conditions import Conditions, HoldInForce
+from service.operations.domain.hold import Hold, HoldTarget
+from service.status.domain.conditions import Conditions
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, State
 from service.subjects.domain.subject import WaitingView
 from service.submission.domain.parallel_limit import ParallelLimit
@@ -34,12 +34,22 @@ def moment(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+def hold(
+    what: HoldTarget, account_id: str | None, since: datetime, until: datetime | None = None
+) -> Hold:
+    return Hold("hld_1", what, account_id, None, "maintenance", until, since)
+
+
 # Before, at and after NOW: some close by, some far off.
 TIMES = st.one_of(st.integers(-3, 3), st.integers(-1_000_000, 1_000_000)).map(moment)
 MAYBE_TIMES = st.none() | TIMES
 ACCOUNTS = ("acc_1", "acc_2")
 _holds = st.builds(
-    HoldInForce, st.sampled_from(HoldTarget), st.sampled_from([None, *ACCOUNTS]), TIMES, MAYBE_TIMES
+    hold,
+    st.sampled_from(HoldTarget),
+    st.sampled_from([None, *ACCOUNTS]),
+    TIMES,
+    MAYBE_TIMES,
 )
 conditions = st.builds(
     Conditions,

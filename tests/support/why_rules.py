@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from service.subjects.domain.why import ENDLESS, MENDED_BY, Why, public_why
+from service.subjects.domain.why import ENDLESS, MENDED_BY, Why, why_member
 
 
 def check_why(why: Why, now: datetime) -> None:
@@ -17,6 +17,6 @@ def check_why(why: Why, now: datetime) -> None:
         assert why.code in ENDLESS
     else:
         assert why.until > now
-    shown = public_why(why)
+    (shown,) = why_member(why).values()
     assert set(shown) == {"code", "text", "since", "until", "mended_by"}
     assert shown["mended_by"] == MENDED_BY[why.code]

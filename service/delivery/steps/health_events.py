@@ -76,7 +76,8 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
     async with resources.database.transaction() as tx:
         notice = await health_store.pending_notice(tx, subscriber_id)
         if notice is not None and notice.status is HealthNotice.DISABLED:
-            await health_store.disable(tx, subscriber_id, notice.reason)
+            now = resources.clock()
+            await health_store.disable(tx, subscriber_id, notice.reason, now)
     if notice is not None and notice.status is HealthNotice.DISABLED:
         await _cancel(resources)
     async with resources.database.transaction() as tx:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import text
 
@@ -93,7 +94,8 @@ _MARK_NOTIFIED = text("""
     WHERE subscriber_id = :id
 """)
 _DISABLE = text("""
-    UPDATE subscribers SET state = 'disabled', disabled_reason = :reason, version = version + 1,
+    UPDATE subscribers SET state = 'disabled', state_since = :now, disabled_reason = :reason,
+        version = version + 1,
         -- the audit expects deliveries of the events below this transaction only
         audited_until_xid = pg_snapshot_xmin(pg_current_snapshot())
     WHERE id = :id AND state <> 'disabled'
@@ -120,6 +122,6 @@ async def mark_notified(tx: Connection, subscriber_id: str) -> None:
     await tx.execute(_MARK_NOTIFIED, {"id": subscriber_id})
 
 
-async def disable(tx: Connection, subscriber_id: str, reason: str | None) -> None:
+async def disable(tx: Connection, subscriber_id: str, reason: str | None, now: datetime) -> None:
     """Disable a subscriber: nothing more is sent to it. The caller has locked its health."""
-    await tx.execute(_DISABLE, {"id": subscriber_id, "reason": reason})
+    await tx.execute(_DISABLE, {"id": subscriber_id, "reason": reason, "now": now})

@@ -9,6 +9,7 @@ from service.accounts.web.authorize import authorize
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.steps import delivery_log
 from service.delivery.steps import replay as replay_steps
+from service.delivery.steps import why as why_steps
 from service.delivery.store.delivery_log import DeliveryFilter, DeliveryView
 from service.kit.http.cursors import decode_cursor, encode_cursor
 from service.kit.http.request import Request
@@ -24,6 +25,7 @@ from service.kit.http.responses import json_response, page
 from service.kit.text import escape_unprintable
 from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
+from service.subjects.domain.why import why_member
 
 STATES = frozenset(DeliveryState)
 
@@ -59,12 +61,14 @@ async def list_of_subject(request: Request) -> Response:
 
 
 async def get(request: Request) -> Response:
-    """GET /v1/deliveries/{delivery_id}: with what its attempts were answered."""
+    """GET /v1/deliveries/{delivery_id}: with what its attempts were answered, and why it waits."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     delivery = await delivery_log.get(
         resources(request), caller.account_id, path_parameter(request, "delivery_id")
     )
-    return json_response(_shown(delivery, with_answers=True) | caller.account_field)
+    why = await why_steps.of_delivery(resources(request), delivery)
+    shown = _shown(delivery, with_answers=True) | caller.account_field
+    return json_response(shown | why_member(why))
 
 
 async def resend(request: Request) -> Response:

@@ -15,7 +15,6 @@ from service.kit.metrics import LISTEN_AGE, LISTEN_LAST_NOTICE, LISTEN_RECONNECT
 
 log = structlog.get_logger()
 
-APPLICATION_NAME = "callsheet listening"  # of the session, as pg_stat_activity shows it
 CHECK_INTERVAL = 30.0  # seconds between checks whether the connection still lives
 CHECK_TIMEOUT = 5.0  # seconds for the answer to a check, and for closing
 RECONNECT_DELAY = 1.0  # seconds between tries to listen
@@ -47,6 +46,11 @@ class _Heard:
         self.at = time.monotonic()
 
 
+def session_name(channel: str) -> str:
+    """The application_name of sessions that listen to a channel, as pg_stat_activity shows it."""
+    return f"callsheet listening to {channel}"
+
+
 async def keep_listening(url: str, channel: str, on_notification: Callable[[str], None]) -> None:
     """Listen for ever, on a new connection whenever one is lost. `on_notification` is called with
     each payload, and with "" as soon as a connection listens: what came before then is not
@@ -71,7 +75,7 @@ async def listen(
 
     It is called with "" as soon as it listens: what was sent before then is not known.
     """
-    connection = await connect(url, application_name=APPLICATION_NAME)
+    connection = await connect(url, application_name=session_name(channel))
     try:
         try:
             await _listen(connection, channel, on_notification, heard or _Heard(channel))

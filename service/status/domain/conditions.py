@@ -5,18 +5,9 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from service.operations.domain.hold import HoldTarget
+from service.operations.domain.hold import Hold, HoldTarget
 from service.subjects.domain.why import Why, WhyCode, in_words
 from service.submission.domain.parallel_limit import ParallelLimit, current_limit
-
-
-class HoldInForce(Struct, frozen=True):
-    """What a hold stops, and whose."""
-
-    what: HoldTarget  # that it stops
-    account_id: str | None  # whose; None: every account's
-    created_at: datetime  # since when
-    until: datetime | None  # when it ends by itself; None: when it is released
 
 
 class Conditions(Struct, frozen=True):
@@ -24,7 +15,7 @@ class Conditions(Struct, frozen=True):
 
     worker_runs: bool  # whether a worker listens for work
     sweep_interval: timedelta  # between a worker's looks for work that nobody told it of
-    holds: Sequence[HoldInForce]  # those that may be in force
+    holds: Sequence[Hold]  # those that may be in force
     stopped_code: int | None  # the provider's code that stopped submission; None: not stopped
     next_probe_at: datetime | None  # while it is stopped: when one subject is sent to find out
     learnt_limit: ParallelLimit | None  # from the provider's refusals; None: there were none
@@ -42,9 +33,7 @@ class Conditions(Struct, frozen=True):
         holds = [
             hold
             for hold in self.holds
-            if hold.what is what
-            and hold.account_id in {None, account_id}
-            and (hold.until is None or hold.until > now)
+            if hold.stops(what, account_id) and (hold.until is None or hold.until > now)
         ]
         if not holds:
             return None

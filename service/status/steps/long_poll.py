@@ -10,7 +10,7 @@ from service.event_feed.steps.feed_reader import BatchWaiter
 from service.event_feed.store.feed import Position
 from service.kit.errors import Unavailable
 from service.subjects.domain.lifecycle import RANK
-from service.subjects.domain.subject import SubjectView
+from service.subjects.domain.subject import WaitingView
 
 # Seconds from one read to the next: a claim, and what undoes it, make no event. Soon at first, as a
 # worker with a free slot claims at once. Our own figures.
@@ -22,7 +22,7 @@ class LongPoll:
     """One caller's wait. It holds no connection to Postgres."""
 
     def __init__(
-        self, hub: EventHub, subject: SubjectView, read: Callable[[], Awaitable[SubjectView]]
+        self, hub: EventHub, subject: WaitingView, read: Callable[[], Awaitable[WaitingView]]
     ) -> None:
         """`subject` is as it was read last; `read` reads it again."""
         self._hub = hub
@@ -38,8 +38,8 @@ class LongPoll:
         self._waiter.end()
 
     async def until(
-        self, done: Callable[[SubjectView], bool], seconds: float
-    ) -> SubjectView | None:
+        self, done: Callable[[WaitingView], bool], seconds: float
+    ) -> WaitingView | None:
         """The subject once it is `done`; or as it was read last, after so many seconds, when the
         process is about to end, or when the caller has gone. None if too many wait already."""
         if seconds <= 0 or done(self._subject):
@@ -54,7 +54,7 @@ class LongPoll:
             self._hub.leave(self._waiter)
         return self._subject
 
-    async def _wait(self, done: Callable[[SubjectView], bool], seconds: float) -> None:
+    async def _wait(self, done: Callable[[WaitingView], bool], seconds: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         delays = chain(READ_DELAYS, repeat(LAST_READ_DELAY))

@@ -9,7 +9,7 @@ from service.status.store import queue_positions as queue_position_store
 from service.status.store import subject_lists
 from service.status.store.subject_lists import SubjectFilter
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject, SubjectView
+from service.subjects.domain.subject import Subject, SubjectView, WaitingView
 from service.subjects.store import subjects as subject_store
 
 MAX_POSITION = 10_000  # in the queue; it stands for all positions from there on. Our own figure
@@ -26,7 +26,7 @@ async def get_subject(resources: Resources, account_id: str, subject_id: str) ->
 
 async def get_subjects(
     resources: Resources, ids: Sequence[tuple[str, str]]
-) -> list[SubjectView | None]:
+) -> list[WaitingView | None]:
     """The subject of each pair of account id and subject id; None if that account has no such
     subject."""
     async with resources.database.autocommit() as tx:
@@ -48,7 +48,7 @@ async def queue_positions(
 
 async def subjects_page(
     resources: Resources, account_id: str | None, criteria: SubjectFilter, limit: int
-) -> tuple[list[Subject], ListPosition | None]:
+) -> tuple[list[WaitingView], ListPosition | None]:
     """A page of an account's subjects, newest first, and where the next page begins (None: this is
     the last). Without an account: of every account's subjects."""
     async with resources.database.autocommit() as tx:

@@ -31,8 +31,8 @@ from service.kit.ids import first_id
 from service.schema.base import Id
 from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject
-from service.subjects.store.subjects import COLUMNS, subject_of
+from service.subjects.domain.subject import WaitingView
+from service.subjects.store.subjects import VIEW_COLUMNS, view_of
 
 Columns = Any  # the columns of the table, or of a subquery on it
 Conditions = list[ColumnElement[bool]]
@@ -55,7 +55,7 @@ class SubjectFilter:
 
 async def page(
     tx: Connection, account_id: str | None, criteria: SubjectFilter, limit: int
-) -> tuple[list[Subject], ListPosition | None]:
+) -> tuple[list[WaitingView], ListPosition | None]:
     """A page of an account's subjects and where the next page begins (None: this is the last).
     Without an account: of every account's subjects.
 
@@ -73,7 +73,7 @@ async def page(
         pool = _by_external_id_of_account(account_id, external_id, [*in_range, *filters])
     rows = await tx.execute(_page_rows(account_id, pool.subquery("pool"), most, limit))
     fit, last = bounded_scan.page_of(rows, limit, most)
-    found = [subject_of(row[: len(COLUMNS)]) for row in fit]
+    found = [view_of(row[: len(VIEW_COLUMNS)]) for row in fit]
     return found, None if last is None else (last["created_at"], last["id"])
 
 
@@ -81,7 +81,7 @@ def _newest(
     account_id: str | None, in_range: Conditions, filters: Conditions, most: int
 ) -> Select[Any]:
     """The next rows in the list's order, `most` of them, and whether each fits the filters."""
-    found = select(*COLUMNS, _fits(filters)).where(*in_range)
+    found = select(*VIEW_COLUMNS, _fits(filters)).where(*in_range)
     return found.order_by(*_order(account_id, subjects.c)).limit(most)
 
 
@@ -93,7 +93,7 @@ def _by_external_id(
     pair = tuple_(subjects.c.external_task_id, subjects.c.id)
     last = "~" if after is None else after[1]  # every id is below the first
     low, high = (tuple_(literal(external_id, Id), literal(id_, Id)) for id_ in ("", last))
-    found = select(*COLUMNS, _fits(filters)).where(text(_HAS_EXTERNAL_ID), *in_range)
+    found = select(*VIEW_COLUMNS, _fits(filters)).where(text(_HAS_EXTERNAL_ID), *in_range)
     order = (column.desc() for column in pair)
     return found.where(pair > low, pair < high).order_by(*order)
 
@@ -104,7 +104,7 @@ def _by_external_id_of_account(
     """The account's subject with an external id, and whether it fits the filters. The condition is
     a range of pairs in their order, which only the index on both columns has; that index has only
     subjects with an external id."""
-    found = select(*COLUMNS, _fits(filters))
+    found = select(*VIEW_COLUMNS, _fits(filters))
     pair = tuple_(subjects.c.account_id, subjects.c.external_task_id)
     own = tuple_(literal(account_id, Id), literal(external_id, Id))
     there = subjects.c.external_task_id.is_not(None)

@@ -22,6 +22,7 @@ from service.kit.http.responses import json_response, page
 from service.request_context import resources
 from service.status.steps import cancel as cancel_steps
 from service.status.steps import read as status_read
+from service.status.steps import why as why_steps
 from service.status.steps.long_poll import LongPoll
 from service.status.store.subject_lists import SubjectFilter
 from service.status.web.conditional import (
@@ -34,7 +35,8 @@ from service.status.web.conditional import (
 )
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.representation import public_subject
-from service.subjects.domain.subject import SubjectView
+from service.subjects.domain.subject import WaitingView
+from service.subjects.domain.why import why_member
 
 STATES = frozenset(state.value for state in State)
 # A caller may store a response, and revalidates it each time. There is no Vary: Prefer decides when
@@ -71,7 +73,10 @@ async def list_subjects(request: Request) -> Response:
     account_ids = {subject.account_id for subject in found}
     account_fields = await authenticate.account_fields(app_resources, caller, account_ids)
     shown = [
-        public_subject(subject) | account_fields.get(subject.account_id, {}) for subject in found
+        public_subject(subject)
+        | account_fields.get(subject.account_id, {})
+        | await _why_member(request, subject)
+        for subject in found
     ]
     return page(shown, last and encode_cursor(*last))
 
@@ -84,10 +89,10 @@ async def cancel(request: Request) -> Response:
     return json_response(public_subject(subject) | caller.account_field)
 
 
-async def _read(request: Request, account_id: str, subject_id: str) -> SubjectView:
+async def _read(request: Request, account_id: str, subject_id: str) -> WaitingView:
     """A subject as it is now, read in one batch with what others read; NotFound if the account has
     no such subject."""
-    found: SubjectView | None = await request.app.state.batchers.subjects.submit(
+    found: WaitingView | None = await request.app.state.batchers.subjects.submit(
         (account_id, subject_id)
     )
     if found is None:
@@ -95,14 +100,14 @@ async def _read(request: Request, account_id: str, subject_id: str) -> SubjectVi
     return found
 
 
-def _is_done(if_none_match: IfNoneMatch, subject: SubjectView) -> bool:
+def _is_done(if_none_match: IfNoneMatch, subject: WaitingView) -> bool:
     """Whether there is nothing to wait for: it has ended, or is not what the caller has."""
     return subject.finished_at is not None or not if_none_match.matches_subject(subject)
 
 
 async def _wait(
-    request: Request, long_poll: LongPoll, done: Callable[[SubjectView], bool], seconds: float
-) -> SubjectView | None:
+    request: Request, long_poll: LongPoll, done: Callable[[WaitingView], bool], seconds: float
+) -> WaitingView | None:
     """Wait until the subject is `done`, but no longer than the caller stays connected."""
     disconnect = asyncio.create_task(_on_disconnect(request, long_poll.end))
     try:
@@ -120,7 +125,7 @@ async def _on_disconnect(request: Request, action: Callable[[], None]) -> None:
 async def _answer(
     request: Request,
     caller: Caller,
-    subject: SubjectView,
+    subject: WaitingView,
     if_none_match: IfNoneMatch,
     waited: int | None,
 ) -> Response:
@@ -138,22 +143,32 @@ async def _answer(
         return Response(None, 304, headers)
     shown = public_subject(subject)
     shown |= caller.account_field
-    if subject.state is State.QUEUED:
-        shown |= await _queue_position(request, subject)
+    if subject.finished_at is None:
+        shown |= await _waiting_members(request, subject)
     return json_response(shown, 200, headers)
 
 
-async def _queue_position(request: Request, subject: SubjectView) -> dict[str, Any]:
-    """The member `queue` of a queued subject: its position, and its age in whole seconds; empty if
-    it is no longer queued. Counted in one batch with what others ask for."""
-    position: int | None = await request.app.state.batchers.queue_positions.submit(subject)
-    if position is None:
-        return {}
-    age = max(0, int(_age(request, subject)))
-    return {"queue": {"position": position, "age_seconds": age}}
+async def _waiting_members(request: Request, subject: WaitingView) -> dict[str, Any]:
+    """The members of a subject that is not finished: `queue` of a queued one, which is its position
+    and its age in whole seconds, and `why`. The position is counted in one batch with what others
+    ask for."""
+    members: dict[str, Any] = {}
+    position: int | None = None
+    if subject.state is State.QUEUED:
+        position = await request.app.state.batchers.queue_positions.submit(subject)
+        age = max(0, int(_age(request, subject)))
+        members["queue"] = {"position": position, "age_seconds": age}
+    return members | await _why_member(request, subject, position)
 
 
-def _age(request: Request, subject: SubjectView) -> float:
+async def _why_member(
+    request: Request, subject: WaitingView, position: int | None = None
+) -> dict[str, Any]:
+    """The member `why` of a subject; empty if it is finished."""
+    return why_member(await why_steps.why(resources(request), subject, position))
+
+
+def _age(request: Request, subject: WaitingView) -> float:
     """Seconds since the subject was accepted."""
     return (resources(request).clock() - subject.created_at).total_seconds()
 

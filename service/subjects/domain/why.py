@@ -101,15 +101,18 @@ class Why(Struct, frozen=True):
         return MENDED_BY[self.code]
 
 
-def public_why(why: Why) -> dict[str, Any]:
-    """A reason as callers see it."""
-    return {
+def why_member(why: Why | None) -> dict[str, Any]:
+    """The member `why` of what waits, as callers see it; empty for None."""
+    if why is None:
+        return {}
+    shown = {
         "code": why.code.value,
         "text": why.text,
         "since": format_rfc3339(why.since),
         "until": format_rfc3339(why.until),
         "mended_by": why.mended_by.value,
     }
+    return {"why": shown}
 
 
 def in_words(duration: timedelta) -> str:

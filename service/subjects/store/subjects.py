@@ -9,12 +9,13 @@ from sqlalchemy import Select, bindparam, select, text
 from service.kit.database.connection import Connection
 from service.schema.subjects import subjects
 from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject, SubjectView
+from service.subjects.domain.subject import Subject, SubjectView, WaitingView
 
 COLUMNS = tuple(subjects.c[field.name] for field in fields(Subject))
 COLUMN_NAMES = ", ".join(column.name for column in COLUMNS)
-_SHOWN_NAMES = ", ".join(field.name for field in fields(SubjectView))
-_STATE_INDEX = [field.name for field in fields(SubjectView)].index("state")  # in both
+VIEW_COLUMNS = tuple(subjects.c[field.name] for field in fields(WaitingView))
+_VIEW_NAMES = ", ".join(column.name for column in VIEW_COLUMNS)
+_STATE_INDEX = [field.name for field in fields(SubjectView)].index("state")  # in all
 _STATES = {state.value: state for state in State}  # State(value) costs more than all the rest
 
 # Statements are built once: building one and finding it in the cache costs more than running it.
@@ -25,7 +26,7 @@ _BY_IDS = text(f"""
     SELECT {COLUMN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - only our own column names are put in
 _VIEWS = text(f"""
-    SELECT {_SHOWN_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
+    SELECT {_VIEW_NAMES} FROM subjects WHERE id = ANY (CAST(:ids AS text[]))
 """)  # noqa: S608 - likewise
 # It is read from its place in the order of all external ids of the account, which only the index
 # that leads there directly has. For equality alone another index of the account's looks as good
@@ -69,15 +70,12 @@ async def by_ids(tx: Connection, ids: Sequence[str]) -> dict[str, Subject]:
 
 async def views(
     tx: Connection, accounts_and_ids: Sequence[tuple[str, str]]
-) -> list[SubjectView | None]:
+) -> list[WaitingView | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
     rows = await tx.execute(_VIEWS, {"ids": [id_ for _, id_ in accounts_and_ids]})
     found = {(row["account_id"], row["id"]): row for row in rows}
-    return [
-        None if (row := found.get(key)) is None else SubjectView(*_values(row))
-        for key in accounts_and_ids
-    ]
+    return [None if (row := found.get(key)) is None else view_of(row) for key in accounts_and_ids]
 
 
 async def by_external_id(
@@ -121,6 +119,11 @@ async def _first(tx: Connection, statement: Select[Any], **values: str) -> Subje
 def subject_of(row: Sequence[Any]) -> Subject:
     """The subject of a row of COLUMNS, which are Subject's fields in their order."""
     return Subject(*_values(row))
+
+
+def view_of(row: Sequence[Any]) -> WaitingView:
+    """The subject of a row of VIEW_COLUMNS, which are WaitingView's fields in their order."""
+    return WaitingView(*_values(row))
 
 
 def _values(row: Sequence[Any]) -> list[Any]:

@@ -107,6 +107,8 @@ async def _apply_update(
     columns = _columns(resources, before.id, fields, before)
     if "state" in fields:
         columns |= {"state": fields["state"], "disabled_reason": None}
+        if fields["state"] != before.state:
+            columns["state_since"] = resources.clock()
     enabled = before.state is SubscriberState.DISABLED and "state" in fields
     filters = {name: getattr(before, name) for name in FILTERS}
     if enabled or any(columns.get(name, value) != value for name, value in filters.items()):
@@ -141,6 +143,7 @@ async def delete(resources: Resources, account_id: str, subscriber_id: str) -> N
     await get_subscriber(resources, account_id, subscriber_id)
     disabled = {
         "state": SubscriberState.DISABLED,
+        "state_since": resources.clock(),
         "disabled_reason": REMOVAL_REASON,
         "audited_from_xid": None,
     }

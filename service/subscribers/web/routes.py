@@ -6,7 +6,9 @@ from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
+from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, authorize
+from service.delivery.steps import why as why_steps
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
 from service.kit.http.request import Request
@@ -21,9 +23,11 @@ from service.kit.http.requests import (
 from service.kit.http.responses import json_response, page
 from service.kit.timestamps import format_rfc3339
 from service.request_context import public_path, resources
+from service.subjects.domain.why import why_member
 from service.subscribers.steps import manage, send_test
 from service.subscribers.steps import read as subscribers_read
 from service.subscribers.steps.read import SubscriberView
+from service.subscribers.store.subscribers import Subscriber
 
 
 async def create(request: Request) -> Response:
@@ -39,14 +43,14 @@ async def create(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    """GET /v1/subscribers/{subscriber_id}: one subscriber, without secrets."""
+    """GET /v1/subscribers/{subscriber_id}: one subscriber, without secrets, and why it waits if it
+    does."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     subscriber = await subscribers_read.get_subscriber(
         resources(request), caller.account_id, subscriber_id
     )
-    view = await subscribers_read.view(resources(request), subscriber)
-    return json_response(_representation(view) | caller.account_field)
+    return await _answer(request, caller, subscriber)
 
 
 async def list_subscribers(request: Request) -> Response:
@@ -69,8 +73,7 @@ async def update(request: Request) -> Response:
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
     subscriber = await manage.update(resources(request), caller.account_id, subscriber_id, body)
-    view = await subscribers_read.view(resources(request), subscriber)
-    return json_response(_representation(view) | caller.account_field)
+    return await _answer(request, caller, subscriber)
 
 
 async def delete(request: Request) -> Response:
@@ -95,6 +98,13 @@ async def send_test_event(request: Request) -> Response:
         "answer": result.answer,
     }
     return json_response(answer | caller.account_field)
+
+
+async def _answer(request: Request, caller: Caller, subscriber: Subscriber) -> Response:
+    """One subscriber, and why it is sent nothing if it is not."""
+    view = await subscribers_read.view(resources(request), subscriber)
+    why = await why_steps.of_subscriber(resources(request), subscriber.id)
+    return json_response(_representation(view) | caller.account_field | why_member(why))
 
 
 def _representation(view: SubscriberView) -> dict[str, Any]:
