@@ -18,9 +18,9 @@ from service.delivery.web import routes as delivery_routes
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.web import routes as event_feed_routes
 from service.intake.web import routes as intake_routes
+from service.kit.http.answered_requests import ROUTE, WAITED, finish_request
 from service.kit.http.dispatch import respond
 from service.kit.http.large_bodies import LargeBodyReader
-from service.kit.http.request_duration import ROUTE, WAITED, observe_request
 from service.kit.http.request_id import given_request_id, with_request_id
 from service.kit.http.routing import RouteTable, route
 from service.kit.request_id import set_request_id
@@ -121,8 +121,7 @@ class Application:
         if WAITED in scope:
             WAITS.inc()
         elif isinstance(response, Response):  # else it is a stream
-            took = perf_counter() - began
-            observe_request(scope["method"], scope.get(ROUTE, ""), response.status_code, took)
+            finish_request(scope, scope.get(ROUTE, ""), response, began)
 
 
 def build(resources: Resources) -> Application:

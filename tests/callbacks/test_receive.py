@@ -281,6 +281,7 @@ async def test_a_fault_of_ours_is_logged_and_answered_as_a_problem(
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
         answer = await http.post("/callbacks", content=legacy_callback(None))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    (fault,) = logged
+    fault, failed = logged
     assert (fault["action"], fault["path"]) == ("fault", "/callbacks/…")
+    assert (failed["action"], failed["status"]) == ("request_failed", 500)
     logged.clear()

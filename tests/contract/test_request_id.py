@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.support.api import Api
+from tests.support.database import fetch
 
 OURS = "req_"
 
@@ -57,3 +59,27 @@ async def test_a_stream_has_one(api: Api) -> None:
     headers = {"accept": "text/event-stream", "x-request-id": "the-request"}
     async with api.http.stream("GET", "/v1/events", headers=headers) as response:
         assert response.headers["x-request-id"] == "the-request"
+
+
+async def test_a_request_that_fails_is_a_line_that_names_its_route_and_never_its_path(
+    api: Api, logged: list[EventDict]
+) -> None:
+    headers = {"x-request-id": "the-request"}
+    await api.http.get("/v1/subjects/sub_nothing", headers=headers)
+    await api.http.post("/callbacks/a.forged-token", content=b"{}", headers=headers)
+    await api.http.get("/callbacks/a/b/c", headers=headers)
+    lines = [line for line in logged if line["action"] == "request_failed"]
+    assert [(line["route"], line["status"], line["code"]) for line in lines] == [
+        ("/v1/subjects/{subject_id}", 404, "not_found"),
+        ("/callbacks/{token}", 401, "signature"),
+        ("", 404, "not_found"),
+    ]
+    assert {line["request_id"] for line in lines} == {"the-request"}
+    (account,) = await fetch(api.resources, "SELECT id FROM accounts")
+    assert [line["account"] for line in lines] == [account["id"], None, None]
+    assert "forged-token" not in repr(lines)
+
+
+async def test_what_succeeds_is_no_line(api: Api, logged: list[EventDict]) -> None:
+    await api.create()
+    assert "request_failed" not in {line["action"] for line in logged}

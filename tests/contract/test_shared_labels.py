@@ -49,7 +49,7 @@ def test_ids_begin_with_the_same_prefixes() -> None:
 
 def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') - {"store_true"} == {  # that one is an option's
-        *("answer_lost", "callback_refused", "callback_stored", "fault"),
+        *("answer_lost", "callback_stored", "fault"),
         *("deliveries_attempted", "delivery_attempted"),
         *("inner_port_opened", "inner_port_unavailable"),
         *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
@@ -59,7 +59,6 @@ def test_log_lines_say_the_same_actions() -> None:
             "starting",
             "leases_not_renewed",
             "media_checked",
-            "no_answer",
             "not_listening",
         ),
         *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
@@ -71,6 +70,6 @@ def test_log_lines_say_the_same_actions() -> None:
             "sweep_failed",
         ),
         *("provider_task_conflict", "transition", "transitions", "unavailable", "unknown_setting"),
-        *("unknown_status", "unreadable_answer"),
+        *("unreadable_answer", "polled", "request_failed"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

@@ -8,6 +8,7 @@ from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.store.owners import OWNED_PATH_PARAMETERS
 from service.kit.errors import Forbidden, Unauthorized
+from service.kit.http.answered_requests import ACCOUNT
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import Query, path_parameter
@@ -36,6 +37,7 @@ async def authorize(request: Request, scope: KeyScope, *, allow_operator: bool =
     reads = request.method in READING
     if not permits(caller.scopes, scope, reads=reads, allow_operator=allow_operator):
         raise Forbidden(f"This key lacks the scope {scope}.")
+    request.scope[ACCOUNT] = caller.account_id
     if not caller.sees_all:
         return caller
     request.scope[OPERATOR] = caller

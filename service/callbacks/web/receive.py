@@ -6,7 +6,6 @@ framework's objects for it, and callbacks are the one place where the rate matte
 
 from time import perf_counter
 
-import orjson
 import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,10 +16,15 @@ from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.verify import verify
 from service.kit import tracing
 from service.kit.errors import CallsheetError, Malformed, SignatureError, UnsupportedMedia
+from service.kit.http.answered_requests import finish_request
 from service.kit.http.body import BodyReader
 from service.kit.http.headers import combined_headers
-from service.kit.http.request_duration import observe_request
-from service.kit.http.responses import error_response, fault_response, problem_response
+from service.kit.http.responses import (
+    error_response,
+    fault_response,
+    json_response,
+    problem_response,
+)
 from service.metrics import CALLBACK_COMMIT
 from service.subjects.steps import tracing as subject_tracing
 
@@ -49,37 +53,27 @@ class CallbackEndpoint:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        status = await _answer(scope, receive, send, address)
-        observe_request(scope["method"], ROUTES[len(address)], status, perf_counter() - began)
+        response = await _answer(scope, receive, address)
+        await response(scope, receive, send)
+        finish_request(scope, ROUTES[len(address)], response, began)
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, address: list[str]) -> int:
-    """Answer a callback, and return the status."""
+async def _answer(scope: Scope, receive: Receive, address: list[str]) -> Response:
+    """The response to a callback."""
     if scope["method"] != "POST":
         refused = problem_response(405, "method_not_allowed", "Method Not Allowed")
         refused.headers["allow"] = "POST"
-        return await _send(refused, scope, receive, send)
+        return refused
     try:
         result = await _receive(scope, receive, address)
-    except CallsheetError as error:  # it was not stored: this log line is all there is of it
-        log.info("callback", action="callback_refused", code=error.code, reason=str(error))
-        return await _send(error_response(error), scope, receive, send)
+    except CallsheetError as error:  # it was not stored: the log line is all there is of it
+        return error_response(error)
     except Exception:
         log.exception("web", action="fault", path=f"{PATH}/…")  # an address is a secret
-        return await _send(fault_response(), scope, receive, send)
+        return fault_response()
     if result.refusal is not None:  # not raised, since its frames would hold the body
-        return await _send(error_response(result.refusal), scope, receive, send)
-    body = orjson.dumps({"verdict": result.verdict})
-    length = str(len(body)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return 200
-
-
-async def _send(response: Response, scope: Scope, receive: Receive, send: Send) -> int:
-    await response(scope, receive, send)
-    return response.status_code
+        return error_response(result.refusal)
+    return json_response({"verdict": result.verdict})
 
 
 async def _receive(scope: Scope, receive: Receive, address: list[str]) -> CallbackResult:

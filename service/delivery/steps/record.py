@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -256,6 +257,12 @@ def _log_all(attempts: Sequence[AttemptRecord], recorded: set[str]) -> None:
             _log(attempt, fenced=attempt.delivery.id not in recorded)
 
 
+def _host(delivery: DueDelivery) -> str | None:
+    """The host that it goes to, as the rest of a URL may be a secret; None if it is not known."""
+    url = delivery.url or (delivery.settings and delivery.settings.url)
+    return urlsplit(url).hostname if url else None
+
+
 def _log(attempt: AttemptRecord, *, fenced: bool) -> None:
     delivery = attempt.delivery
     log.info(
@@ -267,6 +274,7 @@ def _log(attempt: AttemptRecord, *, fenced: bool) -> None:
         subject=delivery.subject_id,
         sequence=delivery.sequence,
         subscriber=delivery.subscriber_id,
+        host=_host(delivery),
         attempt=delivery.attempts + 1,
         status=attempt.status,
         latency_ms=attempt.latency_ms,

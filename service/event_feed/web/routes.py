@@ -15,9 +15,9 @@ from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
 from service.event_feed.web.content_negotiation import wants_stream
 from service.event_feed.web.sse import Feed, SSEStream
+from service.kit.http.answered_requests import WAITED
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
-from service.kit.http.request_duration import WAITED
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
 from service.kit.http.responses import raw_page
 from service.request_context import resources

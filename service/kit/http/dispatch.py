@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope
 
 from service.kit.errors import CallsheetError
+from service.kit.http.answered_requests import ROUTE
 from service.kit.http.request import Request
-from service.kit.http.request_duration import ROUTE
 from service.kit.http.responses import error_response, fault_response, problem_response
 from service.kit.http.routing import Match, RouteTable
 

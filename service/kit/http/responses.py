@@ -57,6 +57,15 @@ class BytesResponse(Response):
             self.raw_headers.append((name.encode(), value.encode("latin-1")))
 
 
+class ProblemResponse(BytesResponse):
+    """A response of application/problem+json."""
+
+    def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        super().__init__(orjson.dumps(body), body["status"], PROBLEM, headers)
+        self.code: str = body["code"]
+        self.title: str = body["title"]
+
+
 def json_response(
     value: Any,  # noqa: ANN401
     status: int = 200,
@@ -90,7 +99,7 @@ def problem_response(
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     body = _problem_body(status, code, title) | dict(extra or {})
-    return BytesResponse(orjson.dumps(body), status, PROBLEM, headers)
+    return ProblemResponse(body, headers)
 
 
 def fault_response() -> Response:

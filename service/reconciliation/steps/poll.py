@@ -1,6 +1,7 @@
 """Polling the provider for tasks that it has not called back about (promise 5)."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import assert_never
@@ -72,7 +73,9 @@ async def poll(resources: Resources, subject: Subject) -> None:
     if update is not None:
         guard = TransitionGuard(attempt=subject.attempts)
         result = await transition(resources, subject.id, update, guard, SignalSource.POLL)
-    POLLS.labels(_poll_outcome(answer, result)).inc()
+    outcome = _poll_outcome(answer, result)
+    POLLS.labels(outcome).inc()
+    _log(subject, answer, outcome)
     if update is None or (result is not None and result.ignored is not None):
         await _reschedule(resources, subject)
 
@@ -92,22 +95,31 @@ def _poll_outcome(answer: LookUpOutcome, result: Transition | None) -> PollOutco
             assert_never(answer)
 
 
+def _log(subject: Subject, answer: LookUpOutcome, outcome: PollOutcome) -> None:
+    level = logging.WARNING if outcome is PollOutcome.NO_ANSWER else logging.INFO
+    log.log(
+        level,
+        "poll",
+        action="polled",
+        subject=subject.id,
+        account=subject.account_id,
+        outcome=outcome,
+        status=answer.report.status_word if isinstance(answer, TaskFound) else None,
+        answer=None if isinstance(answer, TaskFound | TaskNotFound) else repr(answer),
+        polls=subject.poll_count + 1,
+    )
+
+
 def _status_update(
     resources: Resources, subject: Subject, answer: LookUpOutcome
 ) -> StatusUpdate | None:
-    """What an answer says of the subject; None: nothing, and the reason is logged."""
+    """What an answer says of the subject; None: nothing, or a status that is not known."""
     match answer:
         case TaskFound(report):
-            update = status_update(report)
-            if update is None:
-                log.warning(
-                    "poll", action="unknown_status", subject=subject.id, status=report.status_word
-                )
-            return update
+            return status_update(report)
         case TaskNotFound():
             return _task_not_found(resources, subject)
         case RetryLater() | ProviderStopped() | OutcomeUnknown():
-            log.warning("poll", action="no_answer", subject=subject.id, answer=repr(answer))
             return None
         case _:
             assert_never(answer)

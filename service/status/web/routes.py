@@ -14,9 +14,9 @@ from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
+from service.kit.http.answered_requests import WAITED
 from service.kit.http.cursors import decode_cursor, encode_cursor
 from service.kit.http.request import Request
-from service.kit.http.request_duration import WAITED
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter, refuse_query
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
