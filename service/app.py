@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
+from service.accounts.web import actions
 from service.accounts.web.contents import checked_response
 from service.callbacks.steps.ingest import show_zeros
 from service.callbacks.web import admin
@@ -62,6 +63,7 @@ ROUTES = [
     route("/v1/holds", holds.create, "POST"),
     route("/v1/holds", holds.list_holds, "GET"),
     route("/v1/holds/{hold_id}", holds.release, "DELETE"),
+    route("/v1/actions", actions.list_actions, "GET"),
     route("/v1/capabilities", intake_routes.capabilities, "GET"),
     *compat_api_routes.ROUTES,
     route("/healthz", health.healthz, "GET"),

@@ -14,6 +14,7 @@ import uvloop
 
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
+from service.accounts.steps.action_log import command_line
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
 from service.kit.database.errors import DRIVER_ERRORS, failure_reason
@@ -137,10 +138,10 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     key_id = resources.new_id("key")
     key_options = (given.account, scopes, given.expires_in, key_id)
     if given.pair:
-        pair = await api_keys.create_pair(resources, *key_options)
+        pair = await api_keys.create_pair(resources, *key_options, actor=command_line())
         made = [pair.access_key, pair.secret_key]
     else:
-        made = [await api_keys.create(resources, *key_options)]
+        made = [await api_keys.create(resources, *key_options, actor=command_line())]
     print(f"id  {key_id}", *made, sep="\n")
     return 0
 
@@ -156,7 +157,7 @@ async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
 
 @_with_resources
 async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
-    revoked = await api_keys.revoke(resources, given.id)
+    revoked = await api_keys.revoke(resources, given.id, actor=command_line())
     print(_key_line(revoked, len(revoked.key.account_name)))
     return 0
 
@@ -173,7 +174,9 @@ def _key_line(view: api_keys.ApiKeyView, width: int) -> str:
 
 @_with_resources
 async def _secrets_add(resources: Resources, given: argparse.Namespace) -> int:
-    secret, new = await webhook_secrets.add(resources, given.source, _secret(given.secret))
+    secret, new = await webhook_secrets.add(
+        resources, given.source, _secret(given.secret), actor=command_line()
+    )
     print(_secret_line(secret), "added" if new else "was there already")
     number, taken = await reverify.reverify_all(resources, given.source)
     print(f"{number} rejected callbacks were verified again, {taken} of them were accepted.")
@@ -204,7 +207,7 @@ async def _secrets_list(resources: Resources, _given: argparse.Namespace) -> int
 
 @_with_resources
 async def _secrets_remove(resources: Resources, given: argparse.Namespace) -> int:
-    secret, last = await webhook_secrets.remove(resources, given.id)
+    secret, last = await webhook_secrets.remove(resources, given.id, actor=command_line())
     print(_secret_line(secret), "removed")
     if last:
         print(_warning(secret.source), file=sys.stderr)
@@ -226,7 +229,8 @@ def _warning(source: str) -> str:
 
 @_with_resources
 async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
-    report, settings = await reencrypt.reencrypt(resources), resources.settings
+    report = await reencrypt.reencrypt(resources, actor=command_line())
+    settings = resources.settings
     for column_and_row in report.undecryptable:
         print(f"No key decrypts the {column_and_row}.", file=sys.stderr)
     undecryptable = len(report.undecryptable)

@@ -231,6 +231,9 @@ class Settings:
     retention_callbacks_days: int = _setting(
         "35", parse.integer(1, 3650), "Days that raw callbacks are kept."
     )
+    retention_actions_days: int = _setting(
+        "400", parse.integer(0, 3650), "Days that the action log is kept. 0: for ever."
+    )
     queue_name: str = _setting(
         "callsheet", parse.text, "The name of our arq queue, in which other back ends enqueue jobs."
     )

@@ -51,6 +51,7 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("POST", "/v1/holds"): "operator",
     ("GET", "/v1/holds"): "operator",
     ("DELETE", "/v1/holds/{hold_id}"): "operator",
+    ("GET", "/v1/actions"): "operator",
     ("GET", "/v1/capabilities"): "subjects:read",
     ("POST", COMPAT): "subjects:write",
     ("POST", f"{COMPAT}/"): "subjects:write",

@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor, ActorKind
+from service.accounts.steps import action_log
 from service.operations.steps import prune
 from service.operations.steps.prune import BATCH
 from service.reconciliation.steps import learn_durations
 from service.reconciliation.steps.learn_durations import LOOK_BACK, SAMPLES
 from service.reconciliation.store import typical_durations
+from service.resources import Resources
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
@@ -135,3 +140,18 @@ async def test_a_real_subject_bears_the_times_that_are_learnt_from(api: Api) -> 
     async with api.resources.database.transaction() as tx:
         found = await typical_durations.recent_durations(tx, LOOK_BACK, SAMPLES)
     assert {kind: len(seconds) for kind, seconds in found.items()} == {"image_refer": 1}
+
+
+async def test_actions_are_kept_for_the_retention_time_or_for_ever(
+    resources: Resources, clock: Clock
+) -> None:
+    actor, action = Actor(ActorKind.COMMAND, "root", "host"), Action(ActionKind.HELD, "hld_1")
+    await action_log.record_alone(resources, actor, action)
+    clock.advance(resources.settings.retention_actions_days * DAY)
+    await prune.prune(resources)
+    clock.advance(1)
+    for_ever = replace(resources.settings, retention_actions_days=0)
+    await prune.prune(replace(resources, settings=for_ever))
+    assert len(await fetch(resources, "SELECT id FROM actions")) == 1
+    await prune.prune(resources)
+    assert await fetch(resources, "SELECT id FROM actions") == []

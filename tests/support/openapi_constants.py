@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import CheckConstraint
 
+from service.accounts.domain.action import ActionKind
+from service.accounts.domain.actor import ActorKind
 from service.accounts.steps import api_keys
 from service.callbacks.domain.callback import Verification
 from service.callbacks.domain.verdicts import Verdict
@@ -143,6 +145,8 @@ DOCUMENTED: dict[str, Rules] = {
     "HoldTarget": one_of(list(HoldTarget)),
     "NewHold.account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
     "NewHold.reason": text_length(range(1, holds.MAX_REASON + 1)),
+    "ActionKind": one_of(list(ActionKind)),
+    "Action.actor.kind": one_of(list(ActorKind)),
     "Count": {"maximum": MAX_COUNTED},
     "SubjectEvent.type": one_of(list(event.SUBJECT_EVENT_TYPES.values())),
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
 from service.accounts.domain.scopes import SCOPES
+from service.accounts.steps import action_log
 from service.accounts.steps.authenticate import key_digest
 from service.accounts.store import api_keys
 from service.accounts.store.api_keys import ApiKey
 from service.kit.crypto.encryption import encryption_context
 from service.kit.errors import FieldError, Invalid, NotFound
 from service.kit.text import encode_base64url
-from service.kit.timestamps import parse_duration
+from service.kit.timestamps import format_rfc3339, parse_duration
 from service.resources import Resources
 
 KEY_BYTES = 32
@@ -51,34 +54,38 @@ class ApiKeyView:
     state: ApiKeyState  # now
 
 
-async def create(
+async def create(  # noqa: PLR0913 - one row's worth
     resources: Resources,
     account: str,
     scopes: Sequence[str],
     expires_in: str | None = None,
     key_id: str | None = None,
+    *,
+    actor: Actor | None = None,
 ) -> str:
     """A new API key of the account of this name, which is created if there is none.
 
     `expires_in` is a time such as 90d or 12h; None: the key does not expire. `key_id` None: a new
-    id. Invalid with every error.
+    id. `actor`: who makes it, for the action log. Invalid with every error.
     """
     key = API_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
-    await _add(resources, account, scopes, expires_in, key_id, key)
+    await _add(resources, account, scopes, expires_in, key_id, key, actor=actor)
     return key
 
 
-async def create_pair(
+async def create_pair(  # noqa: PLR0913 - one row's worth
     resources: Resources,
     account: str,
     scopes: Sequence[str],
     expires_in: str | None = None,
     key_id: str | None = None,
+    *,
+    actor: Actor | None = None,
 ) -> KeyPair:
     """A new key pair of the account of this name; arguments and errors are those of `create`."""
     access_key = ACCESS_KEY_PREFIX + encode_base64url(resources.random_bytes(ACCESS_KEY_BYTES))
     secret_key = SECRET_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
-    await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key)
+    await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key, actor)
     return KeyPair(access_key, secret_key)
 
 
@@ -90,6 +97,7 @@ async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
     key_id: str | None,
     key: str,
     secret_key: str | None = None,
+    actor: Actor | None = None,
 ) -> None:
     errors = _scope_errors(scopes)
     if not 0 < len(account) <= MAX_ACCOUNT_NAME or not account.isprintable():
@@ -117,6 +125,9 @@ async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
             expires_at=expires_at,
             secret=encrypted,
         )
+        made = {"scopes": list(dict.fromkeys(scopes)), "expires_at": format_rfc3339(expires_at)}
+        action = Action(ActionKind.KEY_CREATED, key_id, account_id, after=made)
+        await action_log.record(tx, resources, actor, action)
 
 
 async def list_keys(resources: Resources, account: str | None = None) -> list[ApiKeyView]:
@@ -127,13 +138,17 @@ async def list_keys(resources: Resources, account: str | None = None) -> list[Ap
     return [_view(key, resources.clock()) for key in keys]
 
 
-async def revoke(resources: Resources, key_id: str) -> ApiKeyView:
-    """Revoke an API key: within a second, every process refuses it.
+async def revoke(resources: Resources, key_id: str, *, actor: Actor | None = None) -> ApiKeyView:
+    """Revoke an API key: within a second, every process refuses it. `actor`: who revokes it, for
+    the action log.
 
     A key that is revoked already stays so. NotFound if there is no key of this id.
     """
     async with resources.database.transaction() as tx:
-        await api_keys.revoke(tx, key_id, resources.clock())
+        account_id = await api_keys.revoke(tx, key_id, resources.clock())
+        if account_id is not None:
+            action = Action(ActionKind.KEY_REVOKED, key_id, account_id)
+            await action_log.record(tx, resources, actor, action)
         key = await api_keys.get(tx, key_id)
     if key is None:
         raise NotFound("There is no API key of this id. See `callsheet keys list`.")

@@ -80,7 +80,10 @@ _KEYS = """
 _LIST = text(f"{_KEYS} ORDER BY k.created_at, k.id")
 _LIST_OF_ACCOUNT = text(f"{_KEYS} WHERE a.name = :account ORDER BY k.created_at, k.id")
 _GET = text(f"{_KEYS} WHERE k.id = :id")
-_REVOKE = text("UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL")
+_REVOKE = text("""
+    UPDATE api_keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL
+    RETURNING account_id
+""")
 
 
 async def list_keys(tx: Connection, account: str | None = None) -> list[ApiKey]:
@@ -96,6 +99,8 @@ async def get(tx: Connection, key_id: str) -> ApiKey | None:
     return None if row is None else ApiKey(*row)
 
 
-async def revoke(tx: Connection, key_id: str, now: datetime) -> None:
-    """Revoke the key of this id; one that is revoked already keeps its time."""
-    await tx.execute(_REVOKE, {"id": key_id, "now": now})
+async def revoke(tx: Connection, key_id: str, now: datetime) -> str | None:
+    """Revoke the key of this id, and give its account's id; None, and nothing is done, if there is
+    none, or it is revoked already."""
+    account_id: str | None = await tx.scalar(_REVOKE, {"id": key_id, "now": now})
+    return account_id

@@ -5,10 +5,14 @@ from datetime import timedelta
 import structlog
 from msgspec.structs import replace
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.domain.url_tokens import callback_token
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import ingest
+from service.callbacks.steps.apply import CallbackResult
 from service.callbacks.steps.ingest import SecretsChanged
 from service.callbacks.steps.read import get_callback
 from service.callbacks.steps.verify import verify
@@ -25,9 +29,12 @@ BATCH_SIZE = 100  # callbacks read at a time
 REVERIFIABLE = frozenset({Verdict.REJECTED, Verdict.UNKNOWN})  # nothing was made of these
 
 
-async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
+async def reverify(
+    resources: Resources, callback_id: str, actor: Actor | None = None
+) -> CallbackRecord:
     """Verify a callback again by the secrets in force now; the callback as it is stored then, under
-    another id if the same message had been received again meanwhile.
+    another id if the same message had been received again meanwhile. `actor`: who has it verified,
+    for the action log.
 
     Conflict if it is rejected again, or was not rejected or unmatched; NotFound if it is gone.
     """
@@ -37,7 +44,7 @@ async def reverify(resources: Resources, callback_id: str) -> CallbackRecord:
         message = f"The callback was not rejected: its verdict is {verdict}."
         raise Conflict(message, "not_rejected", verdict=verdict)
     await _refresh_secrets(resources)
-    callback = await _verify_again(resources, record)
+    callback = await _verify_again(resources, record, actor)
     if callback.refusal is not None:
         reason = str(callback.refusal)
         raise Conflict(reason, "still_rejected", reason=reason)
@@ -91,7 +98,9 @@ async def _verify_safely(
         return None
 
 
-async def _verify_again(resources: Resources, record: CallbackRecord) -> Callback:
+async def _verify_again(
+    resources: Resources, record: CallbackRecord, actor: Actor | None = None
+) -> Callback:
     """Replace a stored callback by what it comes to now, under the id it has; the callback as it
     was verified. If it is refused again, only its reason changes; if another process replaces it
     first, nothing does."""
@@ -109,11 +118,18 @@ async def _verify_again(resources: Resources, record: CallbackRecord) -> Callbac
                 return callback
             again = replace(callback, times_received=times_received)
             (result,) = await ingest.store_and_apply(tx, resources, [again])
+            await action_log.record(tx, resources, actor, _action(record, result))
     except SecretsChanged:
         await _refresh_secrets(resources)
-        return await _verify_again(resources, record)
+        return await _verify_again(resources, record, actor)
     ingest.log_results([callback], [result])
     return callback
+
+
+def _action(record: CallbackRecord, result: CallbackResult) -> Action:
+    account_id = None if result.transition is None else result.transition.after.account_id
+    before, after = {"verdict": record.summary.verdict}, {"verdict": result.verdict}
+    return Action(ActionKind.CALLBACK_REVERIFIED, record.summary.id, account_id, before, after)
 
 
 async def _refresh_secrets(resources: Resources) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.callbacks.domain.signature_schemes import read_secret
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.store import webhook_secrets as webhook_secret_store
@@ -27,10 +30,13 @@ class SecretView:
     created_at: datetime | None  # when it was added; None: it is one of the settings
 
 
-async def add(resources: Resources, source: str, text: str) -> tuple[SecretView, bool]:
+async def add(
+    resources: Resources, source: str, text: str, *, actor: Actor | None = None
+) -> tuple[SecretView, bool]:
     """Put a secret in force, for all callbacks that are stored from then on; and whether it is new.
 
-    Invalid if there is no such source, or if the text is no secret of the source's scheme.
+    `actor`: who adds it, for the action log. Invalid if there is no such source, or if the text is
+    no secret of the source's scheme.
     """
     key = _read_secret(resources, source, text)
     secret_id = resources.new_id("sec")
@@ -46,6 +52,10 @@ async def add(resources: Resources, source: str, text: str) -> tuple[SecretView,
     async with resources.database.transaction() as tx:
         existing = await _find(tx, source, fingerprints)
         new = existing is None and await webhook_secret_store.add(tx, secret)
+        if new:
+            added = {"source": source, "fingerprint": secret.fingerprint}
+            action = Action(ActionKind.SECRET_ADDED, secret_id, after=added)
+            await action_log.record(tx, resources, actor, action)
         in_force = existing or await _find(tx, source, fingerprints)
     return _view(in_force or secret), new
 
@@ -57,15 +67,20 @@ async def list_secrets(resources: Resources) -> list[SecretView]:
     return [*_from_settings(resources), *map(_view, added)]
 
 
-async def remove(resources: Resources, secret_id: str) -> tuple[SecretView, bool]:
-    """Put a secret out of force; and whether it was the last of its source. NotFound if there is
-    no secret of this id."""
+async def remove(
+    resources: Resources, secret_id: str, *, actor: Actor | None = None
+) -> tuple[SecretView, bool]:
+    """Put a secret out of force; and whether it was the last of its source. `actor`: who removes
+    it, for the action log. NotFound if there is no secret of this id."""
     async with resources.database.transaction() as tx:
         _, before = await webhook_secret_store.current(tx)
         removed = next((secret for secret in before if secret.id == secret_id), None)
         if removed is None or not await webhook_secret_store.remove(tx, secret_id):
             raise NotFound("There is no webhook secret of this id. See `callsheet secrets list`.")
         _, after = await webhook_secret_store.current(tx)
+        was = {"source": removed.source, "fingerprint": removed.fingerprint}
+        action = Action(ActionKind.SECRET_REMOVED, secret_id, before=was)
+        await action_log.record(tx, resources, actor, action)
     left = [*map(_view, after), *_from_settings(resources)]
     return _view(removed), all(secret.source != removed.source for secret in left)
 

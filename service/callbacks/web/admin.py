@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
-from service.accounts.web.authorize import account_filter, authorize
+from service.accounts.web.authorize import account_filter, actor_of, authorize
 from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.steps import read
 from service.callbacks.steps.reverify import reverify
@@ -48,9 +48,9 @@ async def get_callback(request: Request) -> Response:
 
 async def reverify_callback(request: Request) -> Response:
     """POST /v1/callbacks/{callback_id}/reverify: the callback as it is stored afterwards."""
-    await authorize(request, KeyScope.OPERATOR)
+    actor = actor_of(request, await authorize(request, KeyScope.OPERATOR))
     callback_id = path_parameter(request, "callback_id")
-    return await _whole(request, await reverify(resources(request), callback_id))
+    return await _whole(request, await reverify(resources(request), callback_id, actor))
 
 
 def _summary_json(callback: CallbackSummary, account: str | None) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.delivery.domain.delivery_state import ENDED
 from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.delivery.store import delivery_log as delivery_log_store
@@ -93,12 +96,15 @@ async def _send_chunk(
     return count, chunk.rest
 
 
-async def resend(resources: Resources, account_id: str, delivery_id: str) -> DeliveryView:
+async def resend(
+    resources: Resources, account_id: str, delivery_id: str, actor: Actor | None = None
+) -> DeliveryView:
     """Send a delivery again, and return it: one that has ended begins its retry schedule anew, and
     one that waits for its next attempt is due now; one behind an earlier one of its subject stays
     there.
 
-    NotFound if the account has no such delivery; Conflict if its subscriber is disabled.
+    `actor`: who resends it, for the action log; None: its own account does. NotFound if the account
+    has no such delivery; Conflict if its subscriber is disabled.
     """
     async with resources.database.transaction() as tx:
         delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
@@ -114,6 +120,9 @@ async def resend(resources: Resources, account_id: str, delivery_id: str) -> Del
         if not requeued:
             await replay_store.make_retry_due(tx, delivery_id, now)
         await work.notify(tx, Work.DELIVER)
+        before = {"state": delivery.state}
+        action = Action(ActionKind.DELIVERY_RESENT, delivery_id, account_id, before)
+        await action_log.record(tx, resources, actor, action)
         return _found(await delivery_log_store.get(tx, account_id, delivery_id))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
-from service.accounts.web.authorize import authorize
+from service.accounts.web.authorize import actor_of, authorize
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.steps import delivery_log
 from service.delivery.steps import replay as replay_steps
@@ -75,7 +75,10 @@ async def resend(request: Request) -> Response:
     """POST /v1/deliveries/{delivery_id}/resend: 202, and the delivery."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     delivery = await replay_steps.resend(
-        resources(request), caller.account_id, path_parameter(request, "delivery_id")
+        resources(request),
+        caller.account_id,
+        path_parameter(request, "delivery_id"),
+        actor_of(request, caller),
     )
     return json_response(_shown(delivery) | caller.account_field, 202)
 

@@ -1,10 +1,13 @@
 """Pruning: once a minute one worker deletes old rows, and learns how long tasks take."""
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
+from service.accounts.store import actions
 from service.callbacks.store import inbox
 from service.intake.steps.earlier import KEY_TTL
 from service.intake.store import idempotency
+from service.kit.database.connection import Connection
 from service.media.store import inline_media
 from service.operations.store import holds, snapshot
 from service.operations.store import prune as prune_store
@@ -29,8 +32,8 @@ async def run_if_due(resources: Resources) -> None:
 
 async def prune(resources: Resources) -> None:
     """Delete media of ended subjects, old idempotency keys, expired signing keys, holds that are
-    over, stages older than SNAPSHOTS_KEPT, and callbacks older than the setting
-    RETENTION_CALLBACKS_DAYS."""
+    over, stages older than SNAPSHOTS_KEPT, and callbacks and actions older than the settings
+    RETENTION_CALLBACKS_DAYS and RETENTION_ACTIONS_DAYS."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await inline_media.unlink_finished(tx)
@@ -39,8 +42,19 @@ async def prune(resources: Resources) -> None:
         await signing_keys.delete_expired(tx, now)
         await holds.delete_expired(tx, now)
         await snapshot.prune(tx, now - SNAPSHOTS_KEPT, BATCH)
-    oldest = now - timedelta(days=resources.settings.retention_callbacks_days)
-    while True:
+    days = resources.settings.retention_callbacks_days
+    await _prune_old(resources, inbox.prune, now - timedelta(days=days))
+    if days := resources.settings.retention_actions_days:
+        await _prune_old(resources, actions.prune, now - timedelta(days=days))
+
+
+async def _prune_old(
+    resources: Resources,
+    delete: Callable[[Connection, datetime, int], Awaitable[int]],
+    before: datetime,
+) -> None:
+    """Delete rows from before a time, BATCH in each transaction; `delete` says how many it did."""
+    deleted = BATCH
+    while deleted == BATCH:
         async with resources.database.transaction() as tx:
-            if await inbox.prune(tx, oldest, BATCH) < BATCH:
-                return
+            deleted = await delete(tx, before, BATCH)

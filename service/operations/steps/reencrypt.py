@@ -10,6 +10,9 @@ later.
 
 from dataclasses import dataclass, field
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.callbacks.steps import webhook_secrets
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.database.connection import Connection
@@ -36,10 +39,12 @@ class ReencryptionReport:
     undecryptable: list[str] = field(default_factory=list)
 
 
-async def reencrypt(resources: Resources) -> ReencryptionReport:
+async def reencrypt(resources: Resources, *, actor: Actor | None = None) -> ReencryptionReport:
     """Encrypt anew what an earlier key encrypted, in small transactions, while everything runs;
     safe to run again, also after it was interrupted. Every process must know the present key
-    before, since only that key decrypts the new values."""
+    before, since only that key decrypts the new values. `actor`: who
+    runs it, which the action log has from the beginning."""
+    await action_log.record_alone(resources, actor, Action(ActionKind.SECRETS_REENCRYPTED))
     report = ReencryptionReport()
     for columns in ALL:
         after: str | None = ""

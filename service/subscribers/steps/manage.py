@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.delivery.store import subscriber_health
 from service.kit.crypto.encryption import encryption_context
 from service.kit.crypto.key_formats import format_whsec
@@ -22,6 +26,7 @@ from service.subjects.domain.work import Work
 from service.subjects.store import work
 from service.subscribers.domain import subscriber_rules
 from service.subscribers.domain.subscriber import SubscriberState
+from service.subscribers.domain.subscriber_actions import subscriber_changed
 from service.subscribers.domain.subscriber_rules import UNENCRYPTED_SCHEMES, UrlRules
 from service.subscribers.steps.read import decrypt_texts, get_subscriber
 from service.subscribers.steps.rotate import new_ed25519_key
@@ -46,9 +51,12 @@ HEALTHY: Final[Mapping[str, Any]] = {
 }
 
 
-async def create(resources: Resources, account_id: str, body: object) -> tuple[Subscriber, str]:
+async def create(
+    resources: Resources, account_id: str, body: object, actor: Actor | None = None
+) -> tuple[Subscriber, str]:
     """Create a subscriber from a JSON body; its secret (whsec_…) beside it, which is shown this
-    once. Invalid with every error."""
+    once. `actor`: who does it, for the action log, here and in what follows; None: a caller does.
+    Invalid with every error."""
     fields = subscriber_rules.read_create(body, _url_rules(resources))
     await _check_address(resources, fields["url"])
     secret = fields.get("secret") or resources.random_bytes(NEW_SECRET_BYTES)
@@ -67,12 +75,19 @@ async def create(resources: Resources, account_id: str, body: object) -> tuple[S
             rule = f"the request goes beyond the {maximum} subscribers that an account may have"
             raise Invalid([FieldError("", "too_many_subscribers", rule)])
         await subscribers.add(tx, subscriber)
+        made = {"type": subscriber.type, "state": subscriber.state}
+        action = Action(ActionKind.SUBSCRIBER_CREATED, subscriber_id, account_id, after=made)
+        await action_log.record(tx, resources, actor, action)
     await _start_audit(resources, subscriber)
     return subscriber, format_whsec(secret)
 
 
 async def update(
-    resources: Resources, account_id: str, subscriber_id: str, body: object
+    resources: Resources,
+    account_id: str,
+    subscriber_id: str,
+    body: object,
+    actor: Actor | None = None,
 ) -> Subscriber:
     """Change the fields of a subscriber that a JSON body gives; the subscriber as it is then.
 
@@ -94,6 +109,9 @@ async def update(
         if before is None:
             raise NotFound
         after = await _apply_update(resources, tx, before, fields)
+        change = subscriber_changed(account_id, subscriber_id, asdict(before), asdict(after))
+        if change is not None:
+            await action_log.record(tx, resources, actor, change)
         if touches_health:
             await work.notify(tx, Work.DELIVER)
     await _start_audit(resources, after)
@@ -133,14 +151,19 @@ async def _start_audit(resources: Resources, subscriber: Subscriber) -> None:
             await asyncio.sleep(AUDIT_PAUSE)
 
 
-async def delete(resources: Resources, account_id: str, subscriber_id: str) -> None:
+async def delete(
+    resources: Resources, account_id: str, subscriber_id: str, actor: Actor | None = None
+) -> None:
     """Delete a subscriber and its deliveries. NotFound if the account has no such subscriber.
 
     It is disabled first, so that no delivery is made or claimed any more, and its deliveries go in
     batches, so that nobody who records one waits long. If this is interrupted, the subscriber stays
     disabled and can be deleted again; if somebody enables it meanwhile, this starts again.
     """
-    await get_subscriber(resources, account_id, subscriber_id)
+    before = await get_subscriber(resources, account_id, subscriber_id)
+    action = Action(
+        ActionKind.SUBSCRIBER_DELETED, subscriber_id, account_id, {"state": before.state}
+    )
     disabled = {
         "state": SubscriberState.DISABLED,
         "state_since": resources.clock(),
@@ -154,6 +177,8 @@ async def delete(resources: Resources, account_id: str, subscriber_id: str) -> N
         await _delete_deliveries(resources, subscriber_id)
         async with resources.database.transaction() as tx:
             deleted = await subscribers.delete_subscriber(tx, subscriber_id)
+            if deleted:
+                await action_log.record(tx, resources, actor, action)
 
 
 async def _delete_deliveries(resources: Resources, subscriber_id: str) -> None:

@@ -7,6 +7,9 @@ from datetime import timedelta
 
 import structlog
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.kit.crypto.encryption import DecryptionError, encryption_context
 from service.kit.crypto.key_formats import format_whsec, parse_whsec
 from service.kit.crypto.webhook_signatures import (
@@ -47,12 +50,17 @@ class _RotationRequest:
 
 
 async def rotate(
-    resources: Resources, account_id: str, subscriber_id: str, body: object
+    resources: Resources,
+    account_id: str,
+    subscriber_id: str,
+    body: object,
+    actor: Actor | None = None,
 ) -> RotatedKeys:
     """Give a subscriber new keys; until the overlap has passed the old ones sign beside them.
 
     Concurrent rotations go one after the other. At most MAX_PREVIOUS_KEYS previous keys sign: then
-    the oldest is dropped. NotFound if the account has no such subscriber; Invalid with every error.
+    the oldest is dropped. `actor`: who does it, for the action log; None: a caller does. NotFound
+    if the account has no such subscriber; Invalid with every error.
     """
     request = _read_request(body)
     secret = request.secret or resources.random_bytes(NEW_SECRET_BYTES)
@@ -67,15 +75,21 @@ async def rotate(
         encrypted = resources.encryptor.encrypt(secret, encryption_context(subscriber_id))
         keys = SigningKeys(encrypted, seed, public_key)
         v1a = await signing_keys.replace(tx, subscriber_id, keys)
+        overlap = {"overlap": request.overlap.total_seconds()}
+        kind = ActionKind.SUBSCRIBER_SECRET_ROTATED
+        action = Action(kind, subscriber_id, account_id, after=overlap)
+        await action_log.record(tx, resources, actor, action)
     log.info("signing", action="secret_rotated", subscriber=subscriber_id, previous=len(previous))
     in_force = (keys, *(key.keys for key in previous)) if v1a else ()
     public_keys = tuple(key.public_key for key in in_force if key.public_key is not None)
     return RotatedKeys(subscriber_id, format_whsec(secret), public_keys)
 
 
-async def rotate_callback_url_secret(resources: Resources, account_id: str, body: object) -> str:
+async def rotate_callback_url_secret(
+    resources: Resources, account_id: str, body: object, actor: Actor | None = None
+) -> str:
     """Give an account a new secret (whsec_…) for its callback_urls; until the overlap has passed
-    the old one signs beside it. Invalid with every error."""
+    the old one signs beside it. `actor` as in rotate(). Invalid with every error."""
     request = _read_request(body)
     secret = request.secret or resources.random_bytes(NEW_SECRET_BYTES)
     async with resources.database.transaction() as tx:
@@ -85,6 +99,10 @@ async def rotate_callback_url_secret(resources: Resources, account_id: str, body
             await _keep_previous(tx, resources, account_id, keys, request.overlap)
         encrypted = resources.encryptor.encrypt(secret, encryption_context(account_id))
         await callback_url_secret.replace(tx, account_id, encrypted)
+        overlap = {"overlap": request.overlap.total_seconds()}
+        kind = ActionKind.CALLBACK_SECRET_ROTATED
+        action = Action(kind, account_id, account_id, after=overlap)
+        await action_log.record(tx, resources, actor, action)
     log.info("signing", action="secret_rotated", account=account_id)
     return format_whsec(secret)
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.delivery.domain.send_settings import SendSettings
 from service.delivery.remote.outcomes import Failed
 from service.delivery.steps.send import OutgoingMessage, send
@@ -31,12 +34,15 @@ class TestResult:
     answer: str | None  # the start of the response's body, safe to show; None: there was none
 
 
-async def send_test(resources: Resources, account_id: str, subscriber_id: str) -> TestResult:
+async def send_test(
+    resources: Resources, account_id: str, subscriber_id: str, actor: Actor | None = None
+) -> TestResult:
     """Make one attempt to send a test event, whatever the subscriber's state.
 
-    NotFound if the account has no such subscriber; Conflict while its deliveries are held, since
-    nothing is sent then; Unavailable if too many tests are under way, in
-    all or of this account, or if the subscriber's secrets cannot be decrypted.
+    `actor`: who does it, for the action log; None: a caller does. NotFound if the account has no
+    such subscriber; Conflict while its deliveries are held, since nothing is sent then; Unavailable
+    if too many tests are under way, in all or of this account, or if the subscriber's secrets
+    cannot be decrypted.
     """
     settings = await _send_settings(resources, account_id, subscriber_id)
     now = resources.clock()
@@ -44,7 +50,9 @@ async def send_test(resources: Resources, account_id: str, subscriber_id: str) -
     event_id, attempt_id = resources.new_id("evt_test"), resources.new_id("att")
     body = event_body(TEST_EVENT_TYPE, now, {"subscriber_id": subscriber_id})
     message = OutgoingMessage(event_id, TEST_EVENT_TYPE, body, attempt_id)
+    action = Action(ActionKind.SUBSCRIBER_TESTED, subscriber_id, account_id)
     with resources.test_slots.slot(account_id):
+        await action_log.record_alone(resources, actor, action)
         outcome = await send(resources, settings, message, now)
     answer = None if isinstance(outcome, Failed) else escape_unprintable(outcome.body)
     return TestResult(

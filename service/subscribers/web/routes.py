@@ -7,7 +7,7 @@ from starlette.responses import Response
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import account_filter, authorize
+from service.accounts.web.authorize import account_filter, actor_of, authorize
 from service.delivery.steps import why as why_steps
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
@@ -34,7 +34,9 @@ async def create(request: Request) -> Response:
     """POST /v1/subscribers: 201 with the new subscriber, and its secret this once."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS, allow_operator=False)
     body = await read_json(request, MAX_SMALL_BODY)
-    subscriber, secret = await manage.create(resources(request), caller.account_id, body)
+    subscriber, secret = await manage.create(
+        resources(request), caller.account_id, body, actor_of(request, caller)
+    )
     location = public_path(request, f"/v1/subscribers/{subscriber.id}")
     headers = {"location": location, "cache-control": "no-store"}
     view = await subscribers_read.view(resources(request), subscriber)
@@ -72,7 +74,9 @@ async def update(request: Request) -> Response:
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     body = await read_json(request, MAX_SMALL_BODY)
-    subscriber = await manage.update(resources(request), caller.account_id, subscriber_id, body)
+    subscriber = await manage.update(
+        resources(request), caller.account_id, subscriber_id, body, actor_of(request, caller)
+    )
     return await _answer(request, caller, subscriber)
 
 
@@ -80,7 +84,9 @@ async def delete(request: Request) -> Response:
     """DELETE /v1/subscribers/{subscriber_id}: 204 once its deliveries are deleted too."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
-    await manage.delete(resources(request), caller.account_id, subscriber_id)
+    await manage.delete(
+        resources(request), caller.account_id, subscriber_id, actor_of(request, caller)
+    )
     return Response(status_code=204)
 
 
@@ -88,7 +94,9 @@ async def send_test_event(request: Request) -> Response:
     """POST /v1/subscribers/{subscriber_id}/test: the outcome of one attempt."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
-    result = await send_test.send_test(resources(request), caller.account_id, subscriber_id)
+    result = await send_test.send_test(
+        resources(request), caller.account_id, subscriber_id, actor_of(request, caller)
+    )
     answer = {
         "event_id": result.event_id,
         "delivered": result.delivered,

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
-from service.accounts.web.authorize import authorize
+from service.accounts.web.authorize import actor_of, authorize
 from service.kit.crypto.key_formats import format_whpk
 from service.kit.crypto.webhook_signatures import jwk_thumbprint
 from service.kit.http.request import Request
@@ -27,7 +27,11 @@ async def rotate_secret(request: Request) -> Response:
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     subscriber_id = path_parameter(request, "subscriber_id")
     rotated = await subscribers_rotate.rotate(
-        resources(request), caller.account_id, subscriber_id, await _read_options(request)
+        resources(request),
+        caller.account_id,
+        subscriber_id,
+        await _read_options(request),
+        actor_of(request, caller),
     )
     answer: dict[str, Any] = {"id": rotated.subscriber_id, "secret": rotated.secret}
     if rotated.public_keys:
@@ -48,7 +52,10 @@ async def rotate_callback_secret(request: Request) -> Response:
     """POST /v1/account/callback-secret/rotate: the new secret."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS, allow_operator=False)
     secret = await subscribers_rotate.rotate_callback_url_secret(
-        resources(request), caller.account_id, await _read_options(request)
+        resources(request),
+        caller.account_id,
+        await _read_options(request),
+        actor_of(request, caller),
     )
     return json_response({"secret": secret} | caller.account_field, headers=NO_STORE)
 
