@@ -1,6 +1,8 @@
 """A key with `operator:read` sees every account, but neither contents nor secrets, and changes
 nothing."""
 
+import re
+
 import httpx
 import pytest
 
@@ -22,6 +24,7 @@ READ_ONLY = [
     [KeyScope.OPERATOR_READ],
     [scope for scope in SCOPES if scope is not KeyScope.OPERATOR],  # others give it nothing
 ]
+PARAMETERS = {name for _, path in NEEDS for name in re.findall(r"{(\w+)}", path)}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
 
 
@@ -47,7 +50,8 @@ async def ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     (callback,) = await fetch(api.resources, "SELECT id FROM callbacks WHERE dedup_key ~ 'marked'")
     path = f"/v1/subscribers/{made['id']}/deliveries"
     deliveries = (await api.http.get(path, params={"state": "delivered"})).json()["data"]
-    found = dict.fromkeys(("subject_id", "task_id"), subject["id"])
+    found = dict.fromkeys(PARAMETERS, "one_of_none")
+    found |= dict.fromkeys(("subject_id", "task_id"), subject["id"])
     found |= {"subscriber_id": made["id"], "delivery_id": deliveries[0]["id"]}
     return found | {"callback_id": callback["id"]}
 
