@@ -252,7 +252,7 @@ async def _audit(resources: Resources, given: argparse.Namespace) -> int:
     if isinstance(since, timedelta):
         since = resources.clock() - since
     try:
-        report = await audit.run_audit(resources, since)
+        report = await audit.run_audit(resources, audit.Extent(since))
     except (Unavailable, *DRIVER_ERRORS) as error:
         url = resources.settings.database_url
         reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)

@@ -32,7 +32,7 @@ from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
-from service.operations.steps import prune, snapshot
+from service.operations.steps import audit_recent, prune, snapshot
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.settings import Settings
@@ -58,6 +58,7 @@ SWEEPS = (
     health_events.sweep,
     prune.run_if_due,
     snapshot.sweep,
+    audit_recent.run_if_due,
 )
 
 WorkLoops = Mapping[Work, WorkLoop[Any]]

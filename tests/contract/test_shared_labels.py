@@ -49,7 +49,7 @@ def test_ids_begin_with_the_same_prefixes() -> None:
 
 def test_log_lines_say_the_same_actions() -> None:
     assert found(r'action="(\w+)"') - {"store_true"} == {  # that one is an option's
-        *("answer_lost", "callback_stored", "fault"),
+        *("answer_lost", "audit_violation", "callback_stored", "fault"),
         *("deliveries_attempted", "delivery_attempted"),
         *("inner_port_opened", "inner_port_unavailable"),
         *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),

@@ -4,14 +4,18 @@ What is found is looked at again at the end, all of it in one snapshot, and only
 then is reported: nothing is that merely changed from one slice to the next.
 """
 
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import perf_counter
 
 from service.kit.database.connection import Connection
+from service.kit.database.database import STATEMENT_TIMEOUT
 from service.kit.setting_parsers import MAX_DELAY
+from service.kit.timestamps import EPOCH
 from service.operations.domain.audit_checks import AuditCheck, AuditReport, Violation
 from service.operations.steps import audit_keys
 from service.operations.store import audit_ranges, audit_slices, audit_waiting
@@ -26,6 +30,21 @@ GRACE = timedelta(hours=1)
 # A worker takes up at once what a lease has left; so long after one none is there, or it hangs.
 LEASES = 10  # of the setting LEASE, after the end of one
 MIN_OVER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much an audit looks at, and how long one statement may take."""
+
+    # Only subjects that have an event since then, or are with the provider; None: all of them.
+    since: datetime | None = None
+    rows: int = SLICE  # of each table in a slice, or a few more
+    events: float = math.inf  # with `since`: the newest, and at most so many
+    subscribers: float = math.inf  # whose keys are tried: the newest, and about so many
+    timeout: timedelta = STATEMENT_TIMEOUT
+
+
+EVERYTHING = Extent()
 
 
 @dataclass(slots=True)
@@ -49,33 +68,41 @@ class _Findings:
 
 
 async def run_audit(
-    resources: Resources, since: datetime | None = None, rows: int = SLICE
+    resources: Resources, extent: Extent = EVERYTHING, known: Sequence[Violation] = ()
 ) -> AuditReport:
-    """Check everything; with `since`, only the subjects that have an event since then or are with
-    the provider, and all that waits now. A slice has `rows` rows of each table, or few more.
+    """Check so much of the database, and all that waits now; and whether what is known from before
+    is still so.
 
-    Raises Unavailable if Postgres cannot be reached, or a slice takes too long.
+    Raises Unavailable if Postgres cannot be reached, or a statement takes too long.
     """
     began, findings = perf_counter(), _Findings()
-    slices = _changed(resources, since, rows) if since else _everything(resources, rows)
+    findings.add(known)
+    slices = _changed(resources, extent) if extent.since else _everything(resources, extent)
     async for ranges in slices:
-        await _check_slice(resources, ranges, findings)
-    async with resources.database.transaction() as tx:
+        async with _limited(resources, extent) as tx:
+            await audit_slices.plan_for_slices(tx)
+            found, checked = await _check(tx, resources, ranges)
+        findings.add(found)
+        findings.checked.update(checked)
+    async with _limited(resources, extent) as tx:
         findings.add(await _check_waiting(tx, resources))
-    async for ids in audit_keys.pages(resources):
+    async for ids in audit_keys.pages(resources, extent.subscribers):
         findings.add(await audit_keys.check_keys(resources, ids))
         findings.checked["subscribers"] += len(ids)
-    violations = await still_so(resources, findings.violations())
+    violations = await _still_so(resources, extent, findings.violations())
     return AuditReport(violations, dict(findings.checked), round(perf_counter() - began, 3))
 
 
-async def still_so(resources: Resources, found: Sequence[Violation]) -> list[Violation]:
+async def _still_so(
+    resources: Resources, extent: Extent, found: Sequence[Violation]
+) -> list[Violation]:
     """Those that are found once more, when they are looked for all together in one snapshot."""
     if not found:
         return []
     again: set[Violation] = set()
     async with resources.database.transaction() as tx:
         await audit_slices.begin_snapshot(tx)
+        await audit_slices.limit_statements(tx, extent.timeout)
         again.update(await _check_waiting(tx, resources, found))
         await audit_slices.plan_for_slices(tx)
         ranges = audit_ranges.ranges_of(violation.about for violation in found)
@@ -85,33 +112,33 @@ async def still_so(resources: Resources, found: Sequence[Violation]) -> list[Vio
     return [violation for violation in found if violation in again]
 
 
-async def _everything(resources: Resources, rows: int) -> AsyncIterator[Sequence[Range]]:
+async def _everything(resources: Resources, extent: Extent) -> AsyncIterator[Sequence[Range]]:
     found: Range | None = (audit_ranges.FIRST, audit_ranges.FIRST)
     while found:
-        async with resources.database.autocommit() as tx:
-            found = await audit_ranges.next_range(tx, found[1], rows)
+        async with _limited(resources, extent) as tx:
+            found = await audit_ranges.next_range(tx, found[1], extent.rows)
         yield [found] if found else []
 
 
-async def _changed(
-    resources: Resources, since: datetime, rows: int
-) -> AsyncIterator[Sequence[Range]]:
-    async with resources.database.autocommit() as tx:
-        yield audit_ranges.ranges_of(await audit_ranges.with_provider(tx, rows))
+async def _changed(resources: Resources, extent: Extent) -> AsyncIterator[Sequence[Range]]:
+    async with _limited(resources, extent) as tx:
+        with_provider = await audit_ranges.with_provider(tx, extent.rows)
         place = await audit_ranges.end_of_feed(tx)
-    ids = [""]
-    while ids:
-        async with resources.database.autocommit() as tx:
-            ids, place = await audit_ranges.changes_before(tx, place, since, rows)
+    yield audit_ranges.ranges_of(with_provider)
+    seen, ids, since = 0, [""], extent.since or EPOCH
+    while ids and seen < extent.events:
+        async with _limited(resources, extent) as tx:
+            ids, place = await audit_ranges.changes_before(tx, place, since, extent.rows)
         yield audit_ranges.ranges_of(ids)
+        seen += len(ids)
 
 
-async def _check_slice(resources: Resources, ranges: Sequence[Range], findings: _Findings) -> None:
+@asynccontextmanager
+async def _limited(resources: Resources, extent: Extent) -> AsyncIterator[Connection]:
+    """A transaction whose statements take no longer than the extent allows."""
     async with resources.database.transaction() as tx:
-        await audit_slices.plan_for_slices(tx)
-        found, checked = await _check(tx, resources, ranges)
-    findings.add(found)
-    findings.checked.update(checked)
+        await audit_slices.limit_statements(tx, extent.timeout)
+        yield tx
 
 
 async def _check(

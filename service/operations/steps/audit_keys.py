@@ -12,21 +12,21 @@ from service.resources import Resources
 PAGE = 1000  # subscribers whose keys are read at once
 
 
-async def pages(resources: Resources) -> AsyncIterator[list[str]]:
-    """Ids of all subscribers whose keys are to be tried, the newest first; one of an account's
-    hidden ones."""
-    below: str | None = audit_keys.LAST
-    while below is not None:
+async def pages(resources: Resources, most: float) -> AsyncIterator[list[str]]:
+    """Ids of subscribers whose keys are to be tried, the newest first and about so many at most;
+    then one of each account's hidden ones, of as many accounts."""
+    seen, below = 0, audit_keys.LAST
+    while below and seen < most:
         async with resources.database.autocommit() as tx:
             made = await audit_keys.made(tx, below, PAGE)
         yield made
-        below = made[-1] if len(made) == PAGE else None
-    below = audit_keys.LAST
-    while below is not None:
+        seen, below = seen + len(made), made[-1] if len(made) == PAGE else ""
+    seen, below = 0, audit_keys.LAST
+    while below and seen < most:
         async with resources.database.autocommit() as tx:
             hidden = await audit_keys.hidden(tx, below, PAGE)
         yield [id_ for id_ in hidden.values() if id_ is not None]
-        below = list(hidden)[-1] if len(hidden) == PAGE else None
+        seen, below = seen + len(hidden), list(hidden)[-1] if len(hidden) == PAGE else ""
 
 
 async def check_keys(resources: Resources, subscriber_ids: Sequence[str]) -> list[Violation]:

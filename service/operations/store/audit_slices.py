@@ -202,12 +202,18 @@ _PLAN = text("""
 """)
 
 
+_LIMIT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
 _SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 async def begin_snapshot(tx: Connection) -> None:
     """Have all statements of this transaction, of which none was run yet, see the same."""
     await tx.execute(_SNAPSHOT)
+
+
+async def limit_statements(tx: Connection, longest: timedelta) -> None:
+    """End each further statement of this transaction that takes longer."""
+    await tx.execute(_LIMIT, {"milliseconds": str(longest // timedelta(milliseconds=1))})
 
 
 async def plan_for_slices(tx: Connection) -> None:
