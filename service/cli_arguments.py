@@ -113,6 +113,12 @@ def _audit_command(command: Add) -> None:
         "since then, and at all that waits; left out: at everything",
     )
     audit.add_argument(
+        "--against-provider",
+        action="store_true",
+        default=None,
+        help="also hold the provider's list of tasks, and look-ups, against our subjects",
+    )
+    audit.add_argument(
         "--json", action="store_true", default=None, help="print one JSON object in place of lines"
     )
 

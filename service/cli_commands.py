@@ -22,7 +22,7 @@ from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.logs import start_logging, warn_of_unknown_variables
-from service.operations.steps import audit, reencrypt
+from service.operations.steps import audit, audit_provider, reencrypt
 from service.resources import Resources
 from service.settings import SettingError, Settings, read_settings
 from service.wiring import open_resources
@@ -253,6 +253,8 @@ async def _audit(resources: Resources, given: argparse.Namespace) -> int:
         since = resources.clock() - since
     try:
         report = await audit.run_audit(resources, audit.Extent(since))
+        if given.against_provider:
+            report += await audit_provider.compare(resources, since)
     except (Unavailable, *DRIVER_ERRORS) as error:
         url = resources.settings.database_url
         reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)

@@ -18,6 +18,7 @@ from service.resources import Resources
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
+from tests.support.simulator import SimulatorClient
 
 ROOT = Path(__file__).parent.parent
 ANOTHER = format_whsec(b"a secret that is not known yet")
@@ -196,6 +197,26 @@ async def test_an_audit_that_could_not_look_says_why_and_exits_with_2(
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(reason)
         assert len(done.stderr.splitlines()) == 1
+
+
+async def test_the_audit_against_the_provider_shows_what_they_do_not_agree_on(
+    api: Api, environ: dict[str, str], provider: SimulatorClient
+) -> None:
+    await api.create()
+    orphan = "sub_00000000000000000000000001"
+    await provider.create(external_task_id=orphan)
+    done = await run(environ, "audit", "--against-provider")
+    first, last = done.stdout.splitlines()
+    assert (done.returncode, last) == (1, "1 violations")
+    assert first.startswith(
+        "promise 1: a task at the provider that carries an id of our kind has its subject here: "
+        f"{orphan}: none here, "
+    )
+    assert (await run(environ, "audit")).returncode == 0
+    await provider.admin("faults", {"on": "list", "code": 1002, "times": None})
+    done = await run(environ, "audit", "--against-provider", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("The provider refuses, with code 1002: ")
 
 
 async def test_a_secret_that_is_added_is_in_force_at_once_and_takes_what_it_could_have_signed(

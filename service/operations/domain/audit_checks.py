@@ -5,10 +5,10 @@ so it is never changed. The queries are in store/audit_slices.py and audit_waiti
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 
 class AuditCheck(StrEnum):
@@ -100,6 +100,15 @@ class AuditReport:
             "checked": dict(self.checked),
             "seconds": self.seconds,
         }
+
+    def __add__(self, other: Self) -> Self:
+        """Both in one."""
+        return replace(
+            self,
+            violations=[*self.violations, *other.violations],
+            checked={**self.checked, **other.checked},
+            seconds=round(self.seconds + other.seconds, 3),
+        )
 
     def lines(self) -> list[str]:
         """The same for people: a line of each violation, and one of how many there are."""

@@ -77,7 +77,7 @@ async def run_audit(
     """
     began, findings = perf_counter(), _Findings()
     findings.add(known)
-    slices = _changed(resources, extent) if extent.since else _everything(resources, extent)
+    slices = changed_since(resources, extent) if extent.since else _everything(resources, extent)
     async for ranges in slices:
         async with _limited(resources, extent) as tx:
             await audit_slices.plan_for_slices(tx)
@@ -120,7 +120,9 @@ async def _everything(resources: Resources, extent: Extent) -> AsyncIterator[Seq
         yield [found] if found else []
 
 
-async def _changed(resources: Resources, extent: Extent) -> AsyncIterator[Sequence[Range]]:
+async def changed_since(resources: Resources, extent: Extent) -> AsyncIterator[Sequence[Range]]:
+    """The subjects that have an event since `extent.since`, or are with the provider; a subject may
+    come several times."""
     async with _limited(resources, extent) as tx:
         with_provider = await audit_ranges.with_provider(tx, extent.rows)
         place = await audit_ranges.end_of_feed(tx)

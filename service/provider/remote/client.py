@@ -6,7 +6,8 @@ P64. A create whose outcome is not known is OutcomeUnknown, never a failure: the
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -30,6 +31,7 @@ from service.provider.remote.lenient_parsing import decompress, log_excerpt, rea
 from service.provider.remote.outcomes import (
     AlreadyExists,
     CreateOutcome,
+    ListOutcome,
     LookUpOutcome,
     OutcomeUnknown,
     ProviderStopped,
@@ -38,10 +40,12 @@ from service.provider.remote.outcomes import (
     TaskAccepted,
     TaskFound,
     TaskNotFound,
+    TasksListed,
     UnreadableResponse,
 )
 
 MAX_RESPONSE_BYTES = 1_000_000  # as it came, and decompressed
+MAX_LIST_BYTES = 16_000_000  # the same of a page of tasks, 500 at most (rule P4)
 MAX_CONNECTIONS = 64
 MAX_CONNECT_SECONDS = 5.0  # and never more than half of the whole timeout
 KEEPALIVE_SECONDS = 3.0  # common servers hang up after 5, and a create sent then would be lost
@@ -56,6 +60,7 @@ T = TypeVar("T")
 _OPERATIONS: Mapping[str, tuple[type, ...]] = {  # with what may come of each
     "create": (*get_args(CreateOutcome), UnreadableResponse),
     "look_up": (*get_args(LookUpOutcome), UnreadableResponse),
+    "list": (*get_args(ListOutcome), UnreadableResponse),
 }
 _DURATIONS = {name: PROVIDER_REQUEST_DURATION.labels(name) for name in _OPERATIONS}
 # The label is the outcome's class, `task_accepted` for TaskAccepted.
@@ -129,6 +134,10 @@ class ProviderClient:
         """Query one task by the provider's id or by ours."""
         return await _measured("look_up", self._look_up(task_id))
 
+    async def list_tasks(self, number: int, size: int) -> ListOutcome:
+        """A page of the account's own tasks, of which the first is number 1 (rule P4)."""
+        return await _measured("list", self._list_tasks(number, size))
+
     async def _create(self, body: Mapping[str, object]) -> CreateOutcome:
         answer = await self._call("POST", self._url, orjson.dumps(dict(body)))
         if not isinstance(answer, _Envelope):
@@ -151,25 +160,40 @@ class ProviderClient:
             return TaskNotFound(answer.message)
         return _outcome_of_code(answer) or _unknown_outcome(answer)
 
+    async def _list_tasks(self, number: int, size: int) -> ListOutcome:
+        url = f"{self._url}?pageNum={number}&pageSize={size}"
+        answer = await self._call("GET", url, max_bytes=MAX_LIST_BYTES)
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code != 0:
+            return _outcome_of_code(answer) or _unknown_outcome(answer)
+        if not isinstance(answer.data, list):
+            return UnreadableResponse("success, but without a list", self._excerpt(answer.content))
+        return TasksListed(_readable_reports(answer.data), len(answer.data))
+
     async def _call(
-        self, method: str, url: str, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        content: bytes | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> _Envelope | RetryLater | OutcomeUnknown:
         """Make one call within the timeout; a second one if the token, and so the first call, was
         refused."""
         try:
             async with asyncio.timeout(self._timeout):
                 token = self._token.value()
-                answer = await self._exchange(method, url, content, token)
+                answer = await self._exchange(method, url, content, token, max_bytes)
                 if isinstance(answer, _Envelope) and answer.code in EXPIRED_TOKEN_CODES:
                     renewed = self._token.renew(token)
                     if renewed is not None:
-                        answer = await self._exchange(method, url, content, renewed)
+                        answer = await self._exchange(method, url, content, renewed, max_bytes)
                 return answer
         except TimeoutError:
             return OutcomeUnknown(f"no whole answer within {self._timeout:g} s")
 
     async def _exchange(
-        self, method: str, url: str, content: bytes | None, token: str
+        self, method: str, url: str, content: bytes | None, token: str, max_bytes: int
     ) -> _Envelope | RetryLater | OutcomeUnknown:
         """Send one request and read its answer: rule P62."""
         headers = {"authorization": f"Bearer {token}"}
@@ -179,7 +203,7 @@ class ProviderClient:
             async with self._client().request(
                 method, exact_url(url), data=content, headers=headers, allow_redirects=False
             ) as response:
-                return await self._read_envelope(response)
+                return await self._read_envelope(response, max_bytes)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             reason = f"the provider could not be reached ({type(error).__name__})"
             return RetryLater(None, reason, 0.0, at_parallel_limit=False)
@@ -189,15 +213,17 @@ class ProviderClient:
             # Its text stays out: it may repeat what was sent, secrets included.
             return OutcomeUnknown(f"the connection broke ({type(error).__name__})")
 
-    async def _read_envelope(self, response: aiohttp.ClientResponse) -> _Envelope | OutcomeUnknown:
+    async def _read_envelope(
+        self, response: aiohttp.ClientResponse, max_bytes: int
+    ) -> _Envelope | OutcomeUnknown:
         raw = bytearray()
         async for piece in response.content.iter_any():
             raw += piece
-            if len(raw) > MAX_RESPONSE_BYTES:
+            if len(raw) > max_bytes:
                 break
         content, encoding = bytes(raw), response.headers.get("content-encoding", "")
         try:
-            content = decompress(content, encoding, MAX_RESPONSE_BYTES)
+            content = decompress(content, encoding, max_bytes)
             members = parse_json_object(content)
             code = read_code(members.get("code"))
         except Malformed as error:
@@ -220,6 +246,14 @@ class ProviderClient:
 
     def _excerpt(self, content: bytes) -> str:
         return log_excerpt(self._token.redact(content.decode(errors="replace")))
+
+
+def _readable_reports(records: Iterable[object]) -> list[TaskReport]:
+    reports = []
+    for record in records:
+        with suppress(Malformed):
+            reports.append(read_task_record(record if isinstance(record, dict) else {}))
+    return reports
 
 
 async def _measured(operation: str, call: Awaitable[T]) -> T:

@@ -1,5 +1,6 @@
 """Outcomes of calls to the provider, as values; error_codes.py says which code leads to which."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.provider.domain.task_reports import TaskReport
@@ -17,6 +18,14 @@ class TaskFound:
     """A look-up found the task."""
 
     report: TaskReport  # what the provider says of it
+
+
+@dataclass(frozen=True, slots=True)
+class TasksListed:
+    """A page of the provider's list of our tasks."""
+
+    reports: Sequence[TaskReport]  # what it says of each; those nobody can read are left out
+    count: int  # tasks of the page, with those
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +89,4 @@ CreateOutcome = (
     TaskAccepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
 )
 LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown
+ListOutcome = TasksListed | RetryLater | ProviderStopped | OutcomeUnknown
