@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import account_filter, authorize
+from service.accounts.web.authorize import account_filter, actor_of, authorize
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.answered_requests import WAITED
@@ -84,7 +84,10 @@ async def list_subjects(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     caller = await authorize(request, KeyScope.SUBJECTS_WRITE)
     subject = await cancel_steps.cancel(
-        resources(request), caller.account_id, path_parameter(request, "subject_id")
+        resources(request),
+        caller.account_id,
+        path_parameter(request, "subject_id"),
+        actor_of(request, caller),
     )
     return json_response(public_subject(subject) | caller.account_field)
 

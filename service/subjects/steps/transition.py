@@ -130,15 +130,27 @@ async def transition_all(
     transaction, and notify the workers that have work by that. None leaves a subject as it is. No
     update may have a provider_task_id: whether another subject has that task is not checked."""
     async with resources.database.transaction() as tx:
-        locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
-        results = [
-            (update.signal, decide(resources, subject, update))
-            for subject in locked
-            if (update := choose_update(subject))
-        ]
-        await transitions.write(tx, [result for _, result in results])
-    count_transitions([result for _, result in results], SignalSource.CLOCK)
-    log_transitions([(result, signal.value) for signal, result in results])
+        moves = await transition_all_in(resources, tx, subject_ids, choose_update)
+    count_transitions([move for move, _ in moves], SignalSource.CLOCK)
+    log_transitions(moves)
+
+
+async def transition_all_in(
+    resources: Resources,
+    tx: Connection,
+    subject_ids: Sequence[str],
+    choose_update: Callable[[Subject], StatusUpdate | None],
+) -> list[tuple[Transition, str]]:
+    """The same in the caller's transaction; what was decided, each with its signal, is returned to
+    be counted and logged after the commit."""
+    locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
+    results = [
+        (decide(resources, subject, update), update.signal.value)
+        for subject in locked
+        if (update := choose_update(subject))
+    ]
+    await transitions.write(tx, [result for result, _ in results])
+    return results
 
 
 async def _without_foreign_task(
