@@ -1,6 +1,6 @@
 """Who does what is written to the action log: an operator's key, or whoever runs a command."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
@@ -13,10 +13,17 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts, and from where. Its fields are the members that the action log shows."""
+    """Who acts, from where, and by which request."""
 
     kind: ActorKind
     name: str  # the name of the key's account; of a command, the user of the operating system
     origin: str | None  # the address that a request came from, as we see it; a command's host
     key_id: str | None = None  # None: a command
     session: str | None = None  # of the page for people; None: it was none
+    request_id: str | None = None  # None: a command
+
+    def as_json(self) -> dict[str, str | None]:
+        """The member `actor` of the action log, which has the request's id beside it."""
+        members = asdict(self)
+        del members["request_id"]
+        return members

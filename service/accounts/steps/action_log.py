@@ -4,13 +4,15 @@ other."""
 import os
 import pwd
 import socket
+from dataclasses import asdict
+from typing import Any
 
 from service.accounts.domain.action import Action
 from service.accounts.domain.actor import Actor, ActorKind
 from service.accounts.store import actions
 from service.accounts.store.actions import ActionFilter, ActionRecord
 from service.kit.database.connection import Connection
-from service.kit.request_id import current_request_id
+from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 
 
@@ -29,10 +31,7 @@ async def record(tx: Connection, resources: Resources, actor: Actor | None, acti
     if actor is None:
         return
     now = resources.clock()
-    id_ = resources.new_id(actions.PREFIX, now)
-    await actions.add(
-        tx, id_=id_, at=now, actor=actor, action=action, request_id=current_request_id()
-    )
+    await actions.add(tx, resources.new_id(actions.PREFIX, now), now, actor, action)
 
 
 async def record_alone(resources: Resources, actor: Actor | None, action: Action) -> None:
@@ -48,3 +47,8 @@ async def page(
     """A page of the action log, newest first, and the cursor of the next page; None at the end."""
     async with resources.database.autocommit() as tx:
         return await actions.page(tx, criteria, limit)
+
+
+def as_json(entry: ActionRecord) -> dict[str, Any]:
+    """An entry of the action log as operators see it."""
+    return asdict(entry) | {"at": format_rfc3339(entry.at)}

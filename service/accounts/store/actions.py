@@ -1,7 +1,7 @@
 """The action log: written once, read newest first, kept for a while. Ids have the time in them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ class ActionRecord:
 
     id: str  # act_…
     at: datetime  # by our clock
-    actor: Mapping[str, Any]  # who did it: the fields of an Actor
+    actor: Mapping[str, Any]  # who did it: Actor.as_json()
     action: str  # what was done: an ActionKind, perhaps of another release
     object_id: str | None  # this and the following as in Action
     account: str | None  # the account's name
@@ -49,24 +49,16 @@ class ActionFilter:
     after: str | None = None  # id of the last entry of the page before; None: the first page
 
 
-async def add(  # noqa: PLR0913 - one row's worth
-    tx: Connection,
-    *,
-    id_: str,
-    at: datetime,
-    actor: Actor,
-    action: Action,
-    request_id: str | None,
-) -> None:
+async def add(tx: Connection, id_: str, at: datetime, actor: Actor, action: Action) -> None:
     """Write an entry; `id_` is made at the time `at`."""
     values = {
         "id": id_,
         "at": at,
-        "actor": asdict(actor),
+        "actor": actor.as_json(),
         "action": action.kind.value,
         "object_id": action.object_id,
         "account_id": action.account_id,
-        "request_id": request_id,
+        "request_id": actor.request_id,
         "before": action.before,
         "after": action.after,
     }

@@ -1,18 +1,15 @@
 """GET /v1/actions: operators read who did what."""
 
-from typing import Any
-
 from starlette.responses import Response
 
 from service.accounts.domain.action import ActionKind
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import action_log
-from service.accounts.store.actions import ActionFilter, ActionRecord
+from service.accounts.store.actions import ActionFilter
 from service.accounts.web.authorize import account_filter, authorize
 from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query
 from service.kit.http.responses import page
-from service.kit.timestamps import format_rfc3339
 from service.request_context import resources
 
 KINDS = frozenset(ActionKind)
@@ -34,19 +31,4 @@ async def list_actions(request: Request) -> Response:
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     query.finish()
     found, cursor = await action_log.page(resources(request), criteria, limit)
-    return page([action_json(entry) for entry in found], cursor)
-
-
-def action_json(entry: ActionRecord) -> dict[str, Any]:
-    """An entry of the action log as operators see it."""
-    return {
-        "id": entry.id,
-        "at": format_rfc3339(entry.at),
-        "actor": entry.actor,
-        "action": entry.action,
-        "object_id": entry.object_id,
-        "account": entry.account,
-        "request_id": entry.request_id,
-        "before": entry.before,
-        "after": entry.after,
-    }
+    return page([action_log.as_json(entry) for entry in found], cursor)

@@ -12,6 +12,7 @@ from service.kit.http.answered_requests import ACCOUNT
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import Query, path_parameter
+from service.kit.request_id import current_request_id
 from service.request_context import resources
 
 READING = frozenset({"GET", "HEAD"})  # methods that change nothing
@@ -61,7 +62,13 @@ def actor_of(request: Request, caller: Caller) -> Actor | None:
         return None
     client = request.scope.get("client")  # None on a Unix socket; behind a proxy, the proxy
     origin = None if client is None else str(client[0])
-    return Actor(ActorKind.KEY, caller.own_account, origin, caller.key_id)
+    return Actor(
+        ActorKind.KEY,
+        caller.own_account,
+        origin,
+        caller.key_id,
+        request_id=current_request_id(),
+    )
 
 
 async def account_filter(request: Request, caller: Caller, query: Query) -> str | None:

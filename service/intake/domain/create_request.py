@@ -9,6 +9,8 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
 from service.kit.errors import CallsheetError, Conflict, FieldError
 from service.kit.text import escape_unprintable
 from service.media.domain.references import has_media_urls
@@ -32,6 +34,7 @@ class CreateRequest(Struct, frozen=True):
     # Whether it is a conflict, and not answered with the earlier subject, if the account has used
     # its external_task_id for the same request.
     must_be_new: bool = False
+    actor: Actor | None = None  # of an operator's key, for the action log; None: of another's
     traceparent: str | None = None  # of the span that accepts it (W3C); None: it is not traced
 
     def __repr__(self) -> str:
@@ -95,6 +98,11 @@ class PendingCreate:
     def lacks_callback_subscriber(self) -> bool:
         """Whether its callback_url's origin has, or had when it was sought, no subscriber yet."""
         return bool(self.request.callback_url) and self.subject.callback_subscriber_id is None
+
+    @property
+    def action(self) -> Action:
+        """What the action log has of it, once it is accepted."""
+        return Action(ActionKind.SUBJECT_CREATED, self.subject.id, self.request.account_id)
 
     @property
     def account_and_key(self) -> tuple[str, str] | None:

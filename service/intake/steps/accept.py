@@ -12,6 +12,7 @@ from datetime import datetime
 
 import structlog
 
+from service.accounts.steps import action_log
 from service.intake.domain.create_request import (
     Accepted,
     CreateRequest,
@@ -143,6 +144,10 @@ async def _try_to_decide(
             await _refuse_beyond_limit(connection, resources, _undecided(creates), now)
             await _add_callback_subscribers(connection, resources, _undecided(creates))
             added = await _write_unless_held(connection, creates, now)
+            for create in added:
+                if create.request.actor is not None:
+                    actor, action = create.request.actor, create.action
+                    await action_log.record(connection, resources, actor, action)
     count_accepted(len(added))
     for create in added:
         create.result = Accepted(create.subject, created=True)
@@ -158,7 +163,8 @@ def _transaction_if_needed(
     them is a transaction of its own."""
     account_ids = {create.request.account_id for create in creates}
     needed = resources.queue_limit.must_count(account_ids, now) or any(
-        create.request.inline_images or create.lacks_callback_subscriber for create in creates
+        create.request.inline_images or create.request.actor or create.lacks_callback_subscriber
+        for create in creates
     )
     return connection.transaction() if needed else nullcontext()
 

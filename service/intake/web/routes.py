@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
 from service.accounts.store.authentication import Caller
-from service.accounts.web.authorize import authorize
+from service.accounts.web.authorize import OPERATOR, actor_of, authorize
 from service.intake.domain.create_request import Accepted, CreateRequest, CreateResult
 from service.intake.domain.door import Door
 from service.intake.steps.accept import accept, accept_batch
@@ -60,7 +60,7 @@ async def accept_body(
     batcher = request.app.state.batchers.creates
     with accepting(request) as span:
         async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
-            create_request = traced(span, await body.apply(parse))
+            create_request = traced(span, by_operator(request, await body.apply(parse)))
             accepted = await accept(resources(request), create_request, batcher)
         span.link(accepted.subject.id, None)
     count_accepted(door, [accepted])
@@ -78,6 +78,14 @@ def traced(span: Span, create_request: CreateRequest) -> CreateRequest:
     return (
         replace(create_request, traceparent=span.traceparent) if span.recording else create_request
     )
+
+
+def by_operator(request: Request, create_request: CreateRequest) -> CreateRequest:
+    """The request, with who makes it if that is an operator's key."""
+    caller = request.scope.get(OPERATOR)
+    if caller is None:
+        return create_request
+    return replace(create_request, actor=actor_of(request, caller))
 
 
 async def create_batch(request: Request) -> Response:
@@ -102,7 +110,8 @@ async def _accept_traced(
     """Accept requests together, each in a span of its own."""
     with ExitStack() as stack:
         spans = [stack.enter_context(accepting(request)) for _ in create_requests]
-        requests = [traced(*pair) for pair in zip(spans, create_requests, strict=True)]
+        made = [by_operator(request, create_request) for create_request in create_requests]
+        requests = [traced(*pair) for pair in zip(spans, made, strict=True)]
         results = await accept_batch(resources(request), requests)
         for span, result in zip(spans, results, strict=True):
             if isinstance(result, CallsheetError):
