@@ -114,7 +114,7 @@ async def test_what_callers_change_in_their_account_is_not_written(
     assert await rows(api.resources) == []
 
 
-async def test_what_was_refused_or_changed_nothing_is_not_written(
+async def test_what_was_refused_is_not_written_and_what_changed_nothing_is_a_look(
     api: Api,
     own_ids: dict[str, str],
 ) -> None:
@@ -123,13 +123,16 @@ async def test_what_was_refused_or_changed_nothing_is_not_written(
     for method, path in CHANGES:
         if "{" in path:
             assert (await call(api, method, path, nothing, key)).status_code == 404, path
+    assert await rows(api.resources) == []
     cancel = ("POST", "/v1/subjects/{subject_id}/cancel")
     await api.http.post(cancel[1].format(**own_ids))
     assert (await call(api, *cancel, own_ids, key)).status_code == 200  # it was canceled before
     patch = ("PATCH", "/v1/subscribers/{subscriber_id}")
     await api.http.patch(patch[1].format(**own_ids), json=BODIES[patch[1]])
     assert (await call(api, *patch, own_ids, key)).status_code == 200  # it was the same before
-    assert await rows(api.resources) == []
+    entries = {(entry["action"], entry["object_id"]) for entry in await rows(api.resources)}
+    ids = (own_ids["subject_id"], own_ids["subscriber_id"])
+    assert entries == {("contents_seen", id_) for id_ in ids}
 
 
 async def test_a_change_of_a_subscriber_is_told_without_contents_and_secrets(

@@ -42,7 +42,7 @@ async def _cancel_by(resources: Resources, actor: Actor, subject_id: str) -> Tra
     async with resources.database.transaction() as tx:
         moves = await transition_all_in(resources, tx, [subject_id], lambda _: CANCEL)
         for move, _ in moves:
-            if move.ignored is None:
+            if move.ignored is not Ignored.DENIED:
                 await action_log.record(tx, resources, actor, _canceled(move))
     count_transitions([move for move, _ in moves], SignalSource.CANCEL)
     log_transitions(moves)
@@ -50,6 +50,9 @@ async def _cancel_by(resources: Resources, actor: Actor, subject_id: str) -> Tra
 
 
 def _canceled(move: Transition) -> Action:
-    before, after = {"state": move.before.state}, {"state": move.after.state}
-    kind = ActionKind.SUBJECT_CANCELED
-    return Action(kind, move.after.id, move.after.account_id, before, after)
+    """The cancel, or a look at what was canceled before, since the answer shows it."""
+    subject = move.after
+    if move.ignored is not None:
+        return Action(ActionKind.CONTENTS_SEEN, subject.id, subject.account_id)
+    before, after = {"state": move.before.state}, {"state": subject.state}
+    return Action(ActionKind.SUBJECT_CANCELED, subject.id, subject.account_id, before, after)

@@ -17,12 +17,13 @@ NAMED: Final = ("url", "channel", "description", "headers", "credentials")
 
 def subscriber_changed(
     account_id: str, subscriber_id: str, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Action | None:
-    """The change of a subscriber from some values of fields to others; None if there is none."""
+) -> Action:
+    """The change of a subscriber from some values of fields to others; if there is none, a look at
+    it, since the answer shows it."""
     changed = [name for name in SHOWN if before[name] != after[name]]
     named = [name for name in NAMED if before[name] != after[name]]
     if not changed and not named:
-        return None
+        return Action(ActionKind.CONTENTS_SEEN, subscriber_id, account_id)
     return Action(
         ActionKind.SUBSCRIBER_CHANGED,
         subscriber_id,

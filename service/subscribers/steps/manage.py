@@ -110,8 +110,7 @@ async def update(
             raise NotFound
         after = await _apply_update(resources, tx, before, fields)
         change = subscriber_changed(account_id, subscriber_id, asdict(before), asdict(after))
-        if change is not None:
-            await action_log.record(tx, resources, actor, change)
+        await action_log.record(tx, resources, actor, change)
         if touches_health:
             await work.notify(tx, Work.DELIVER)
     await _start_audit(resources, after)
