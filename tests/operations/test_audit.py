@@ -1,6 +1,7 @@
 """The audit finds each kind of broken promise, and nothing where none is broken."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.database import fetch
 from tests.support.subjects import add_subject
 from tests.support.webhook_receiver import WebhookReceiver
 
+ROOT = Path(__file__).parents[2]
 ANOTHER = (
     "INSERT INTO subjects (id, account_id, fingerprint, document, tags, state, version,"
     " available_at, deadline, next_poll_at, claimed_at, created_at, updated_at)"
@@ -73,6 +75,13 @@ PREVIOUS_KEY = (
 def test_each_check_is_broken_here_on_purpose() -> None:
     assert set(BREAKS) == set(AuditCheck)
     assert set(RULES) == {*AuditCheck, *ProviderCheck}
+
+
+def test_the_document_has_each_check_with_its_rule() -> None:
+    document = (ROOT / "deploy/README.md").read_text()
+    for check, rule in RULES.items():
+        promise = "" if rule.promise is None else rule.promise
+        assert f"| `{check}` | {promise} | {rule.text} |" in document
 
 
 async def story(api: Api, subscriber: WebhookReceiver) -> None:
