@@ -44,13 +44,15 @@ async def test_the_plain_service_writes_the_rows_that_callsheet_writes(
 async def test_a_filled_history_is_read_as_subjects_that_succeeded(
     api: Api, account: str, database_url: str
 ) -> None:
-    subscriber = await api.subscribe("http://127.0.0.1:65009/")
+    wanted = ["subject.succeeded"]
+    subscriber = await api.subscribe("http://127.0.0.1:65009/", event_types=wanted)
     await history.fill(database_url, [(account, subscriber["id"])], count=10)
     subjects = (await api.http.get("/v1/subjects")).json()["data"]
     assert [subject["state"] for subject in subjects] == ["succeeded"] * 10
     path = f"/v1/subscribers/{subscriber['id']}/deliveries"
     deliveries = (await api.http.get(path)).json()["data"]
     assert [delivery["state"] for delivery in deliveries] == ["delivered"] * 10
+    assert await api.violations() == []
 
 
 @pytest.mark.parametrize(

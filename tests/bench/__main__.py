@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
+from tests.bench.audit import audit
 from tests.bench.bodies import bodies
 from tests.bench.deliveries import deliveries
 from tests.bench.fairness import fairness
@@ -34,12 +35,13 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         "what waits, with 1,000,000 finished subjects; a minute and a half, 7 GB of disk",
     ),
     "streams": (streams, "5,000 open event streams in one process; half a minute"),
+    "audit": (audit, "an audit of 1,000,000 finished subjects; three minutes, 7 GB of disk"),
     "ten-million": (
         ten_million,
         "callbacks, deliveries, pages, snapshots with 10,000,000 events; ten minutes, 20 GB",
     ),
 }
-LONG = ["ten-million"]  # run by name alone
+LONG = ["audit", "ten-million"]  # run by name alone
 
 
 def main() -> int:

@@ -38,6 +38,7 @@ READ = least(0.45)  # of a bare handler
 ACCEPT_BY_URL = least(0.25)  # the same
 FINISHED_SUBJECTS = most(1.25)  # times as long for a callback with a million of them
 SNAPSHOT = most(1.25)  # times as long with a million of them
+AUDIT = most(60)  # seconds, of ten million events
 BACKLOG = most(1.25)  # times as long for a delivery with 100,000 that are due
 TEN_MILLION_EVENTS = most(1.5)  # times as long with them in the tables
 
