@@ -14,6 +14,7 @@ from service.kit import setting_parsers
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.network.ports import MAX_PORT
 from service.kit.timestamps import parse_duration, parse_rfc3339
+from service.operations.domain.hold import HoldTarget
 
 # Adds a command: its name, one sentence without its dot, and an example that works as it stands.
 Add = Callable[[str, str, str], argparse.ArgumentParser]
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _keys_commands(command)
     _secrets_commands(command)
+    _holds_commands(command)
     command(
         "reencrypt",
         "Encrypt all stored secrets anew after CALLSHEET_SECRET_KEY has changed",
@@ -254,3 +256,26 @@ def _secrets_commands(command: Add) -> None:
         "callsheet secrets remove sec_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
     remove.add_argument("id", help="the secret's id, as `callsheet secrets list` shows it")
+
+
+def _holds_commands(command: Add) -> None:
+    hold = command(
+        "hold",
+        "Stop the intake, submissions or deliveries, and print the hold's id on the last line",
+        "callsheet hold submissions --reason 'a new pack' --until 2h",
+    )
+    hold.add_argument("what", choices=tuple(HoldTarget), help="what is stopped")
+    hold.add_argument("--reason", required=True, help="why, for other operators")
+    hold.add_argument("--account", help="the account whose it is; left out: of all")
+    hold.add_argument(
+        "--until",
+        help="when it ends by itself, as 2026-12-01T06:00:00Z, or 90m, 2h or 1d from now; left "
+        "out: when it is released",
+    )
+    release = command(
+        "release",
+        "End a hold, so that what it stopped goes on at once",
+        "callsheet release hld_01ka2v6r3n8x5q9w7e4t1y0z2m",
+    )
+    release.add_argument("id", help="the hold's id, as `callsheet holds` shows it")
+    command("holds", "List the holds that are in force, the oldest first", "callsheet holds")

@@ -12,6 +12,7 @@ from getpass import getpass
 
 import uvloop
 
+from service import cli_operations
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
@@ -308,6 +309,9 @@ COMMANDS: Mapping[str, Command] = {
     "secrets add": _secrets_add,
     "secrets list": _secrets_list,
     "secrets remove": _secrets_remove,
+    "hold": _with_resources(cli_operations.hold),
+    "release": _with_resources(cli_operations.release),
+    "holds": _with_resources(cli_operations.list_holds),
     "reencrypt": _reencrypt,
     "audit": _audit,
 }
