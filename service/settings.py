@@ -318,5 +318,7 @@ def _check_together(settings: Settings) -> None:
             f"{PREFIX}WEBHOOK_SECRETS are for the scheme v1: where {PREFIX}CALLBACK_SOURCES gives "
             "the provider another scheme, use `callsheet secrets add`"
         )
+    if settings.port and settings.port in settings.inner_port:
+        raise SettingError(f"{PREFIX}PORT: must not be a port of {PREFIX}INNER_PORT")
     if settings.lease <= settings.provider_timeout:
         raise SettingError(f"{PREFIX}LEASE must be more than {PREFIX}PROVIDER_TIMEOUT")

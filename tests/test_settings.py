@@ -136,6 +136,7 @@ def test_the_provider_time_out_follows_the_lease_unless_given() -> None:
         ("PUBLIC_URL", "https://hidden.example/?a=b"),
         ("PUBLIC_URL", "https://hidden.example/a#b"),
         ("PORT", "65536"),
+        ("PORT", "9465"),  # the inner port of the worker
         ("INNER_PORT", "65536"),
         ("INNER_PORT", "9464,"),
         ("INNER_PORT", "1,2,3"),

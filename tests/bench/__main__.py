@@ -12,6 +12,7 @@ from tests.bench.ingest import ingest, with_history
 from tests.bench.intake import intake
 from tests.bench.latency import latencies
 from tests.bench.load import Faulty
+from tests.bench.metrics_cost import metrics_cost
 from tests.bench.snapshots import snapshots
 from tests.bench.streams import streams
 from tests.bench.ten_million import ten_million
@@ -26,6 +27,7 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         "what one that hangs costs fifty others; two minutes, or five if it is hard to tell",
     ),
     "ingest": (ingest, "callback ingest; a minute and a half"),
+    "metrics": (metrics_cost, "what metrics cost of a callback; three minutes"),
     "history": (
         with_history,
         "the same with 1,000,000 finished subjects; two minutes, 7 GB of disk",

@@ -21,10 +21,10 @@ class Measured:
 Rounds = Sequence[Measured]  # of one way
 
 
-def in_turn(ways: Mapping[str, Callable[[], Measured]]) -> dict[str, Rounds]:
+def in_turn(ways: Mapping[str, Callable[[], Measured]], turns: int = ROUNDS) -> dict[str, Rounds]:
     """Every second round goes backwards, so that a steady drift is nobody's advantage."""
     found: dict[str, list[Measured]] = {name: [] for name in ways}
-    for number in range(ROUNDS):
+    for number in range(turns):
         for name in list(ways)[:: -1 if number % 2 else 1]:
             found[name].append(ways[name]())
     return dict(found)
