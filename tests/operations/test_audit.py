@@ -114,9 +114,9 @@ async def test_what_is_not_found_again_at_the_end_is_not_reported(
     (row,) = await fetch(api.resources, "SELECT id FROM subjects")
     mended = [Violation(check, row["id"]) for check in AuditCheck]
     assert (await run_audit(api.resources, known=mended)).violations == []
-    await fetch(api.resources, BREAKS[AuditCheck.STATES_RISE])
+    await fetch(api.resources, BREAKS[AuditCheck.STATE_OF_LAST_EVENT])
     report = await run_audit(api.resources, known=mended)
-    assert report.violations == [Violation(AuditCheck.STATES_RISE, row["id"])]
+    assert report.violations == [Violation(AuditCheck.STATE_OF_LAST_EVENT, row["id"])]
 
 
 async def test_the_subjects_that_have_changed_since_are_looked_at_and_no_others(
