@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+from structlog.typing import EventDict
+
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.kit.crypto.key_formats import format_whsec
@@ -133,6 +135,31 @@ async def test_what_was_refused_is_not_written_and_what_changed_nothing_is_a_loo
     entries = {(entry["action"], entry["object_id"]) for entry in await rows(api.resources)}
     ids = (own_ids["subject_id"], own_ids["subscriber_id"])
     assert entries == {("contents_seen", id_) for id_ in ids}
+
+
+STATES = """
+    SELECT 'sub' || state FROM subjects UNION ALL SELECT 'dlv' || state FROM deliveries
+    UNION ALL SELECT 'sbr' || version || state || description FROM subscribers
+    UNION ALL SELECT 'cbk' || verdict || received_at FROM callbacks
+    UNION ALL SELECT id FROM holds UNION ALL SELECT id FROM operations ORDER BY 1
+"""
+
+
+async def test_what_cannot_be_written_down_is_neither_done_nor_shown(
+    api: Api,
+    own_ids: dict[str, str],
+    logged: list[EventDict],
+) -> None:
+    key = f"Bearer {await api_keys.create(api.resources, 'operations', ['operator'])}"
+    before = await fetch(api.resources, STATES)
+    await fetch(api.resources, "ALTER TABLE actions ADD CONSTRAINT never CHECK (id = '') NOT VALID")
+    looks = [("GET", "/v1/events"), ("GET", "/v1/subscribers/{subscriber_id}")]
+    for method, path in [*CHANGES, *looks]:
+        answer = await call(api, method, path, own_ids, key)
+        assert answer.status_code == 500, (method, path)
+    assert await fetch(api.resources, STATES) == before
+    assert await rows(api.resources) == []
+    logged.clear()
 
 
 async def test_a_change_of_a_subscriber_is_told_without_contents_and_secrets(

@@ -173,11 +173,11 @@ async def delete(
     while not deleted:
         async with resources.database.transaction() as tx:
             await subscribers.update_subscriber(tx, subscriber_id, disabled)
+            await action_log.record(tx, resources, actor, action)
+        actor = None  # it is written once, however often this starts again
         await _delete_deliveries(resources, subscriber_id)
         async with resources.database.transaction() as tx:
             deleted = await subscribers.delete_subscriber(tx, subscriber_id)
-            if deleted:
-                await action_log.record(tx, resources, actor, action)
 
 
 async def _delete_deliveries(resources: Resources, subscriber_id: str) -> None:
