@@ -9,8 +9,8 @@ microsecond.
 import sys
 
 from service.callbacks.steps import ingest
-from service.callbacks.web import receive
 from service.cli import main
+from service.kit.http import answered_requests
 from service.kit.instruments import Count, Distribution
 from service.metrics import CALLBACK_COMMIT
 
@@ -26,7 +26,7 @@ def _measure_nothing() -> None:
         (Distribution, "observe"),
         (ingest, "count_transitions"),
         (ingest, "_count_verdicts"),
-        (receive, "observe_request"),
+        (answered_requests, "observe_request"),
         (CALLBACK_COMMIT, "observe"),
     ):
         setattr(owner, name, _nothing)
