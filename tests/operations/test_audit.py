@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.kit.errors import Unavailable
 from service.operations.domain.audit_checks import RULES, AuditCheck, ProviderCheck, Violation
 from service.operations.steps.audit import Extent, run_audit
 from service.operations.store.audit_ranges import SLICE
@@ -117,6 +118,14 @@ async def test_what_is_not_found_again_at_the_end_is_not_reported(
     await fetch(api.resources, BREAKS[AuditCheck.STATE_OF_LAST_EVENT])
     report = await run_audit(api.resources, known=mended)
     assert report.violations == [Violation(AuditCheck.STATE_OF_LAST_EVENT, row["id"])]
+
+
+async def test_an_audit_that_is_kept_waiting_says_that_it_could_not_look(api: Api) -> None:
+    await api.create()
+    async with api.resources.database.transaction() as tx:
+        await tx.execute(text("LOCK TABLE subjects"))
+        with pytest.raises(Unavailable):
+            await run_audit(api.resources, Extent(timeout=timedelta(milliseconds=50)))
 
 
 async def test_the_subjects_that_have_changed_since_are_looked_at_and_no_others(

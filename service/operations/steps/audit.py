@@ -76,7 +76,7 @@ async def run_audit(
     Raises Unavailable if Postgres cannot be reached, or a statement takes too long.
     """
     began, findings = perf_counter(), _Findings()
-    findings.add(known)
+    findings.add(await _still_so(resources, extent, known))
     slices = changed_since(resources, extent) if extent.since else _everything(resources, extent)
     async for ranges in slices:
         async with _limited(resources, extent) as tx:
