@@ -149,3 +149,13 @@ async def test_no_more_are_counted_than_so_many_and_the_oldest_is_found(
     older = "UPDATE deliveries SET due_at = due_at - interval '9 s' WHERE subscriber_id = $1"
     await fetch(api.resources, older, max(first["id"], second["id"]))
     assert await due(api) == (3, 9)
+
+
+async def test_of_no_more_subscribers_is_it_counted_than_so_many(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MAX_SUBSCRIBERS", 2)
+    for _ in range(3):
+        await api.subscribe(CLOSED_PORT, **QUEUED)
+    await api.create()
+    assert await due(api) == (2, 0)
