@@ -1,5 +1,7 @@
 """What the metrics of this process changed by: they are those of all tests that it ran."""
 
+from collections import defaultdict
+
 from service.kit.metrics import REGISTRY
 
 Labels = tuple[str, ...]  # the values of a series' labels, in the order in which they are declared
@@ -28,6 +30,17 @@ def shown(name: str) -> dict[Labels, float]:
         for (known, labels), value in _values().items()
         if known == f"callsheet_{name}"
     }
+
+
+def label_values(series: str) -> dict[str, frozenset[str]]:
+    """The values that each label of a series, by its whole name, is shown with."""
+    found = defaultdict[str, set[str]](set)
+    for metric in REGISTRY.collect():
+        for sample in metric.samples:
+            if sample.name == series:
+                for label, value in sample.labels.items():
+                    found[label].add(value)
+    return {label: frozenset(values) for label, values in found.items()}
 
 
 def _values() -> dict[tuple[str, Labels], float]:
