@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 import httpx
 
 from service.intake.domain.door import Door
+from service.jobs import create_subject
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.event_streams import feed_api
@@ -110,12 +111,16 @@ async def test_a_subject_is_counted_by_the_door_it_came_in_by_and_a_repeat_is_no
     batch = {"subjects": [request_body(), request_body(), {}]}
     (await api.http.post("/v1/subjects/batch", json=batch)).raise_for_status()
     (await api.http.post(COMPAT, json=request_body())).raise_for_status()
+    for _ in range(2):
+        assert "subject" in await create_subject(
+            api.resources, {"job_id": "one"}, "acme", request_body()
+        )
     after = accepted()
     assert {door: after[door] - before[door] for door in Door} == {
         Door.API: 1,
         Door.BATCH: 2,
         Door.COMPAT_API: 1,
-        Door.ARQ: 0,
+        Door.ARQ: 1,
     }
 
 

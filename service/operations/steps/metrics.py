@@ -1,6 +1,7 @@
 """The metrics of this process, and those that the snapshot has of the whole service, as text."""
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prometheus_client import Metric
@@ -15,20 +16,21 @@ from service.resources import Resources
 
 
 @dataclass(frozen=True, slots=True)
-class _Families(Collector):
-    """What one answer shows: all that this process counts, and further families."""
+class _Collected(Collector):
+    """Families as they were when they were collected."""
 
-    further: Iterable[Metric]
+    families: Sequence[Metric]
 
-    def collect(self) -> Iterator[Metric]:
-        yield from REGISTRY.collect()
-        yield from self.further
+    def collect(self) -> Sequence[Metric]:
+        return self.families
 
 
 async def exposition(resources: Resources, *, openmetrics: bool) -> bytes:
     """All metrics, in the format of OpenMetrics 1.0.0, or in Prometheus' text format 0.0.4. While
     Postgres is away, it is what this process has by itself, after half a second at most."""
     newest = await snapshot.current(resources)
-    families = snapshot_metrics.families(newest, resources.clock())
+    shared = snapshot_metrics.families(newest, resources.clock())
+    collected = _Collected([*REGISTRY.collect(), *shared])
     generate = generate_openmetrics if openmetrics else generate_latest
-    return generate(_Families(families))
+    # Some thousand lines take tens of milliseconds, in which the event loop is to go on.
+    return await asyncio.to_thread(generate, collected)
