@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from service.kit.database.listen import keep_listening
 from tests.conftest import execute
-from tests.support.scrapes import own_scrape
+from tests.support.metrics import shown
 from tests.support.waiting import wait_until
 
 CHANNEL = "test_listen_metrics"
@@ -17,7 +17,7 @@ END_LISTENERS = """
 
 
 def value(name: str) -> float:
-    return own_scrape().value(f"callsheet_listen_{name}", channel=CHANNEL)
+    return shown(f"listen_{name}")[CHANNEL,]
 
 
 async def test_notifications_and_reconnects_are_told(database_url: str) -> None:

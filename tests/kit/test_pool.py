@@ -19,7 +19,7 @@ from tests.support.database_access import (
     pid_in_relaxed,
     pid_in_transaction,
 )
-from tests.support.scrapes import own_scrape
+from tests.support.metrics import MetricChanges
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_until
 
@@ -42,19 +42,14 @@ async def test_no_more_connections_are_opened_than_were_given(database_url: str)
 
 
 async def test_who_waits_too_long_for_a_connection_is_told_to_come_back(database_url: str) -> None:
-    database, before = Database(database_url, 4, PoolTimeouts(acquire=0.1)), waits()
+    database, changes = Database(database_url, 4, PoolTimeouts(acquire=0.1)), MetricChanges()
     async with database.transaction():
-        assert waits() == before
+        assert changes.of("pool_wait_seconds_count") == {}
         for use in (pid_in_transaction, pid_in_autocommit):
             with pytest.raises(Unavailable):
                 await use(database)
     await database.close()
-    assert waits() == before + 2
-
-
-def waits() -> float:
-    """How many waits for a connection were counted."""
-    return own_scrape().value("callsheet_pool_wait_seconds_count")
+    assert changes.of("pool_wait_seconds_count") == {(): 2}
 
 
 async def test_connections_are_had_in_the_order_in_which_they_are_asked_for(

@@ -10,34 +10,20 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.event_streams import feed_api
 from tests.support.ingestion import post_callback, submitted_subject
+from tests.support.metrics import MetricChanges, shown
 from tests.support.request_bodies import request_body
-from tests.support.scrapes import Scrape, own_scrape
 from tests.support.waiting import wait_until
 
-DURATION = "http_server_request_duration_seconds"
 COMPAT = "/v1/general/advanced-custom-elements"
 
 
-def requests(scrape: Scrape) -> dict[tuple[str, str, str], float]:
-    """How many requests were counted, by method, route and status."""
-    return {
-        (
-            each.labels["http_request_method"],
-            each.labels["http_route"],
-            each.labels["http_response_status_code"],
-        ): each.value
-        for each in scrape.families[DURATION].samples
-        if each.name == f"{DURATION}_count"
-    }
-
-
-async def counted(*calls: Awaitable[object]) -> dict[tuple[str, str, str], float]:
-    """What is counted of requests while these calls are made, one after another."""
-    before = requests(own_scrape())
+async def counted(*calls: Awaitable[object]) -> dict[tuple[str, ...], float]:
+    """What is counted of requests while these calls are made, one after another: by method, route
+    and status."""
+    changes = MetricChanges()
     for call in calls:
         await call
-    after = requests(own_scrape())
-    return {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+    return changes.of("http_server_request_duration_seconds_count")
 
 
 async def test_a_request_is_counted_by_the_template_of_its_route(api: Api) -> None:
@@ -82,10 +68,9 @@ async def test_callbacks_are_counted_without_their_tokens(api: Api) -> None:
 
 async def test_each_problem_is_counted_by_its_code(api: Api) -> None:
     async def refused_as(code: str, call: Awaitable[httpx.Response]) -> None:
-        before = own_scrape()
+        changes = MetricChanges()
         answer = await call
-        name = "callsheet_requests_refused_total"
-        assert own_scrape().value(name, code=code) == before.count(name, code=code) + 1, answer
+        assert changes.of("requests_refused_total") == {(code,): 1}, answer
 
     await refused_as("not_found", api.http.get("/nowhere"))
     await refused_as("method_not_allowed", api.http.delete("/healthz"))
@@ -100,11 +85,7 @@ async def test_each_problem_is_counted_by_its_code(api: Api) -> None:
 async def test_a_subject_is_counted_by_the_door_it_came_in_by_and_a_repeat_is_not(
     api: Api,
 ) -> None:
-    def accepted() -> dict[Door, float]:
-        scrape = own_scrape()
-        return {door: scrape.value("callsheet_subjects_accepted_total", door=door) for door in Door}
-
-    before = accepted()
+    changes = MetricChanges()
     body = request_body(external_task_id="once")
     for _ in range(2):
         (await api.http.post("/v1/subjects", json=body)).raise_for_status()
@@ -115,25 +96,24 @@ async def test_a_subject_is_counted_by_the_door_it_came_in_by_and_a_repeat_is_no
         assert "subject" in await create_subject(
             api.resources, {"job_id": "one"}, "acme", request_body()
         )
-    after = accepted()
-    assert {door: after[door] - before[door] for door in Door} == {
-        Door.API: 1,
-        Door.BATCH: 2,
-        Door.COMPAT_API: 1,
-        Door.ARQ: 1,
+    assert changes.of("subjects_accepted_total") == {
+        (Door.API,): 1,
+        (Door.BATCH,): 2,
+        (Door.COMPAT_API,): 1,
+        (Door.ARQ,): 1,
     }
+    assert shown("subjects_accepted_total").keys() == {(door,) for door in Door}
 
 
 async def test_long_polls_are_counted_apart_and_their_wait_is_no_duration(api: Api) -> None:
     subject = await api.create()
-    path, before = f"/v1/subjects/{subject['id']}", own_scrape()
+    path, changes = f"/v1/subjects/{subject['id']}", MetricChanges()
     polls = [
         api.http.get(path, headers={"prefer": "wait=1"}),
         api.http.get("/v1/events", params={"wait": "1", "after": await last_cursor(api)}),
     ]
     assert await counted(*polls) == {}
-    name = "callsheet_waits_total"
-    assert own_scrape().value(name) == before.value(name) + 2
+    assert changes.of("waits_total") == {(): 2}
     at_once = api.http.get("/v1/events", params={"wait": "1"})
     assert await counted(at_once) == {("GET", "/v1/events", "200"): 1}
 
@@ -145,13 +125,10 @@ async def last_cursor(api: Api) -> str:
 async def test_streams_are_counted_while_they_are_open_and_are_no_duration(
     api: Api, account: str
 ) -> None:
-    def streams() -> float:
-        return own_scrape().value("callsheet_streams")
-
     async def stream() -> None:
         async with feed_api(api.resources, account) as world:
             async with world.stream("/v1/events"):
-                await wait_until(lambda: streams() == 1)
-            await wait_until(lambda: streams() == 0)
+                await wait_until(lambda: shown("streams")[()] == 1)
+            await wait_until(lambda: shown("streams")[()] == 0)
 
     assert await counted(stream()) == {}

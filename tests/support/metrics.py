@@ -19,17 +19,18 @@ class MetricChanges:
         return {
             labels: value - self._before.get((known, labels), 0.0)
             for (known, labels), value in _values().items()
-            if known == f"callsheet_{name}" and value != self._before.get((known, labels), 0.0)
+            if known in _full(name) and value != self._before.get((known, labels), 0.0)
         }
 
 
 def shown(name: str) -> dict[Labels, float]:
     """The series of this name, each with its value."""
-    return {
-        labels: value
-        for (known, labels), value in _values().items()
-        if known == f"callsheet_{name}"
-    }
+    return {labels: value for (known, labels), value in _values().items() if known in _full(name)}
+
+
+def _full(name: str) -> set[str]:
+    """The names that it may stand for: ours are given without their beginning."""
+    return {name, f"callsheet_{name}"}
 
 
 def label_values(series: str) -> dict[str, frozenset[str]]:

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client import Metric
-from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-
-from service.kit.metrics import REGISTRY
 
 OF_THE_FORMAT = {"le"}  # labels that no metric has by itself
 
@@ -23,20 +20,13 @@ class Scrape:
 
     def value(self, sample: str, **labels: str) -> float:
         """The value of the one series of this name with exactly these labels."""
-        (found,) = self._values(sample, labels)
-        return found
-
-    def count(self, sample: str, **labels: str) -> float:
-        """The value of a series that is there as soon as something was counted; 0 before."""
-        return sum(self._values(sample, labels))
-
-    def _values(self, sample: str, labels: Mapping[str, str]) -> list[float]:
-        return [
+        (found,) = [
             each.value
             for family in self.families.values()
             for each in family.samples
             if (each.name, each.labels) == (sample, labels)
         ]
+        return found
 
     def labels(self, name: str) -> tuple[str, ...]:
         """The names of the labels that a family's series have, in alphabetical order."""
@@ -47,11 +37,6 @@ class Scrape:
 def read_text(text: str) -> Scrape:
     """A scrape in Prometheus' text format."""
     return Scrape({family.name: family for family in parse_text(text)})
-
-
-def own_scrape() -> Scrape:
-    """What this process, and so the test's own, has counted so far."""
-    return read_text(generate_latest(REGISTRY).decode())
 
 
 def read_openmetrics(text: str) -> Scrape:
