@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from service.accounts.domain.action import ActionKind
 from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.callbacks.domain.sources import PROVIDER
 from service.kit import setting_parsers
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "callsheet reencrypt",
     )
     _audit_command(command)
+    _actions_command(command)
     return made
 
 
@@ -100,6 +102,34 @@ def _since(given: str) -> datetime | timedelta:
             f"{given!r} is neither how long ago, as 90m or 7d, nor a time with its zone, as "
             "2026-01-02T03:04:05Z"
         ) from None
+
+
+def _actions_command(command: Add) -> None:
+    actions = command(
+        "actions",
+        "List who did what, by hand or with an operator's key, the newest first",
+        "callsheet actions --since 30d --action key_revoked",
+    )
+    actions.add_argument(
+        "--since",
+        type=_since,
+        default="7d",
+        help="how long ago, as 90m or 7d, or a time, since when it was done (default: %(default)s)",
+    )
+    actions.add_argument("--account", help="the account that it is about; left out: any, or none")
+    actions.add_argument(
+        "--action",
+        choices=tuple(ActionKind),
+        metavar="ACTION",
+        help=f"what was done: one of {', '.join(ActionKind)}; left out: anything",
+    )
+    actions.add_argument("--object", help="the id of what it was done to; left out: anything")
+    actions.add_argument(
+        "--json",
+        action="store_true",
+        default=None,
+        help="print a JSON object a line, with all of it",
+    )
 
 
 def _audit_command(command: Add) -> None:

@@ -312,6 +312,7 @@ COMMANDS: Mapping[str, Command] = {
     "hold": _with_resources(cli_operations.hold),
     "release": _with_resources(cli_operations.release),
     "holds": _with_resources(cli_operations.list_holds),
+    "actions": _with_resources(cli_operations.list_actions),
     "reencrypt": _reencrypt,
     "audit": _audit,
 }

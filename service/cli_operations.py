@@ -1,15 +1,20 @@
-"""What the commands do by which operators stop things and let them go on."""
+"""What the commands do by which operators stop things and let them go on, and see who did what."""
 
 import argparse
-from datetime import timedelta
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from service.accounts.steps import action_log
+from service.accounts.domain.action import ActionKind
+from service.accounts.steps import action_log, authenticate
+from service.accounts.store.actions import ActionFilter, ActionRecord
 from service.kit.errors import FieldError, Invalid
 from service.kit.timestamps import format_rfc3339, parse_duration, parse_rfc3339
 from service.operations.domain.hold import Hold
 from service.operations.steps import holds
 from service.resources import Resources
 
+ACTIONS_READ = 200  # entries of the action log that are read at a time
 MAX_HOLD = timedelta(days=366).total_seconds()  # that is given as a duration
 
 
@@ -38,6 +43,46 @@ async def list_holds(resources: Resources, _given: argparse.Namespace) -> int:
     for found in await holds.list_holds(resources):
         print(found.id, _line(found))
     return 0
+
+
+async def list_actions(resources: Resources, given: argparse.Namespace) -> int:
+    """Print what the action log has, the newest first, one entry a line."""
+    since: datetime | timedelta = given.since
+    criteria = ActionFilter(
+        object_id=given.object,
+        account_id=await _account_id(resources, given.account),
+        action=given.action and ActionKind(given.action),
+        created_after=resources.clock() - since if isinstance(since, timedelta) else since,
+    )
+    more = True
+    while more:
+        found, after = await action_log.page(resources, criteria, ACTIONS_READ)
+        for entry in found:
+            shown = action_log.as_json(entry)
+            print(json.dumps(shown, ensure_ascii=False) if given.json else _action_line(entry))
+        criteria, more = replace(criteria, after=after), after is not None
+    return 0
+
+
+async def _account_id(resources: Resources, name: str | None) -> str | None:
+    """The id of the account of this name; None for None."""
+    if name is None:
+        return None
+    account_id = await authenticate.account_id_by_name(resources, name)
+    if account_id is None:
+        rule = "account is not the name of an account"
+        raise Invalid([FieldError("/account", "unknown", rule)])
+    return account_id
+
+
+def _action_line(entry: ActionRecord) -> str:
+    by, at = entry.actor, format_rfc3339(entry.at)
+    who = f"{by['key_id'] or by['kind']} {by['name']}@{by['origin'] or '-'}"
+    change = " -> ".join(
+        json.dumps(values, ensure_ascii=False) for values in (entry.before, entry.after) if values
+    )
+    about = f"{entry.object_id or '-'} of {entry.account or '-'}"
+    return " ".join(filter(None, (at, who, entry.action, about, change)))
 
 
 def _until(resources: Resources, text: str | None) -> str | None:

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from structlog.typing import EventDict
 
 from service.accounts.domain.scopes import SCOPES
@@ -12,10 +13,12 @@ from service.accounts.steps import api_keys
 from service.kit.crypto.key_formats import format_whsec
 from service.resources import Resources
 from tests.accounts.test_access import BODIES, NEEDS, OWN, call, own_ids
+from tests.conftest import WEBHOOK_SECRET
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.event_streams import open_stream, web_server
+from tests.test_command_line import run
 
 __all__ = ["own_ids"]
 
@@ -244,3 +247,71 @@ async def test_a_stream_is_looked_at_once(api: Api) -> None:
         await api.create()
         await stream.frame()
         await newest(api.resources, 0)
+
+
+async def by_command(resources: Resources) -> list[tuple[str, str | None]]:
+    """What commands have done, and to what, the oldest first; each by a user, on a host."""
+    entries = await rows(resources)
+    for entry in entries:
+        actor = json.loads(entry["actor"])
+        assert (actor["kind"], actor["key_id"]) == ("command", None)
+        assert actor["name"]
+        assert actor["origin"]
+        assert entry["request_id"] is None
+    return [(entry["action"], entry["object_id"]) for entry in entries]
+
+
+async def test_commands_that_change_keys_are_written_once_and_no_key_is(
+    api: Api, environ: dict[str, str]
+) -> None:
+    made = await run(environ, "keys", "create", "--account", "acme")
+    pair = await run(environ, "keys", "create", "--account", "acme", "--pair")
+    (_, key_id, key), (_, pair_id, *keys) = (done.stdout.split() for done in (made, pair))
+    for _ in range(2):  # the second time it is revoked already
+        await run(environ, "keys", "revoke", key_id)
+    done = [("key_created", key_id), ("key_created", pair_id), ("key_revoked", key_id)]
+    assert await by_command(api.resources) == done
+    written = str(await rows(api.resources))
+    assert not [secret for secret in (key, *keys) if secret in written]
+
+
+async def test_commands_that_change_secrets_are_written_once_and_no_secret_is(
+    api: Api, environ: dict[str, str]
+) -> None:
+    added = [await run(environ, "secrets", "add", given=ANOTHER) for _ in range(2)]
+    secret_id, again = (done.stdout.split()[0] for done in added)
+    assert again == secret_id  # it was there already
+    await run(environ, "secrets", "remove", secret_id)
+    await run(environ, "reencrypt")
+    assert await by_command(api.resources) == [
+        ("secret_added", secret_id),
+        ("secret_removed", secret_id),
+        ("secrets_reencrypted", None),
+    ]
+    written = str(await rows(api.resources))
+    assert not [secret for secret in (ANOTHER, WEBHOOK_SECRET) if secret in written]
+
+
+async def test_commands_that_hold_and_release_are_written_once(
+    api: Api, environ: dict[str, str]
+) -> None:
+    held = await run(environ, "hold", "intake", "--reason", "maintenance")
+    hold_id = held.stdout.splitlines()[-1]
+    await run(environ, "release", hold_id)
+    assert await by_command(api.resources) == [("held", hold_id), ("released", hold_id)]
+
+
+@pytest.mark.parametrize("given", [["--json"], []], ids=["json", "lines"])
+async def test_the_log_is_listed_by_a_command(
+    api: Api, environ: dict[str, str], given: list[str]
+) -> None:
+    await api_keys.create(api.resources, "acme", ["operator"])
+    await run(environ, "reencrypt")
+    await run(environ, "keys", "create", "--account", "acme")
+    done = await run(environ, "actions", *given, "--action", "key_created")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "key_created" in line
+    assert "acme" in line
+    if given:
+        assert json.loads(line)["actor"]["kind"] == "command"
