@@ -27,7 +27,7 @@ from service.kit.http.routing import RouteTable, route
 from service.kit.request_id import set_request_id
 from service.metrics import WAITS
 from service.openapi import routes as openapi
-from service.operations.web import health, holds, metrics
+from service.operations.web import health, holds, metrics, operations
 from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
@@ -50,7 +50,7 @@ ROUTES = [
     route("/v1/subscribers/{subscriber_id}", subscribers_routes.delete, "DELETE"),
     route("/v1/subscribers/{subscriber_id}/test", subscribers_routes.send_test_event, "POST"),
     route("/v1/subscribers/{subscriber_id}/deliveries", delivery_routes.list_of_subscriber, "GET"),
-    route("/v1/subscribers/{subscriber_id}/replay", delivery_routes.replay, "POST"),
+    route("/v1/subscribers/{subscriber_id}/replay", operations.replay, "POST"),
     route("/v1/deliveries/{delivery_id}", delivery_routes.get, "GET"),
     route("/v1/deliveries/{delivery_id}/resend", delivery_routes.resend, "POST"),
     route("/v1/subscribers/{subscriber_id}/rotate-secret", signing_secrets.rotate_secret, "POST"),
@@ -64,6 +64,10 @@ ROUTES = [
     route("/v1/holds", holds.list_holds, "GET"),
     route("/v1/holds/{hold_id}", holds.release, "DELETE"),
     route("/v1/actions", actions.list_actions, "GET"),
+    route("/v1/operations", operations.create, "POST"),
+    route("/v1/operations", operations.list_operations, "GET"),
+    route("/v1/operations/{operation_id}", operations.get, "GET"),
+    route("/v1/operations/{operation_id}/stop", operations.stop, "POST"),
     route("/v1/capabilities", intake_routes.capabilities, "GET"),
     *compat_api_routes.ROUTES,
     route("/healthz", health.healthz, "GET"),

@@ -32,7 +32,7 @@ from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
-from service.operations.steps import audit_recent, prune, snapshot
+from service.operations.steps import audit_recent, prune, run_operation, snapshot
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
 from service.settings import Settings
@@ -91,6 +91,12 @@ def make_work_loops(resources: Resources) -> WorkLoops:
             deliverer.deliver,
             settings.delivery_concurrency,
             detached=MAX_DETACHED,
+        ),
+        Work.OPERATE: WorkLoop(
+            "operate",
+            partial(run_operation.claim, resources),
+            partial(run_operation.run_step, resources),
+            1,
         ),
     }
     return loops

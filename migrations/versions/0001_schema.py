@@ -439,6 +439,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'pending' AND attempts > attempts_at_replay"),
     )
     op.create_index("ix_deliveries_subscriber", "deliveries", ["subscriber_id", "created_at"])
+    op.create_index(
+        "ix_deliveries_dead",
+        "deliveries",
+        ["subscriber_id", "created_at", "id"],
+        postgresql_where=sa.text("state = 'dead'"),
+    )
     op.create_table(
         "attempts",
         sa.Column(

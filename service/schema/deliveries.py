@@ -90,6 +90,13 @@ deliveries = Table(
         "ix_deliveries_leased", "subscriber_id", postgresql_where=text("lease_token IS NOT NULL")
     ),
     Index("ix_deliveries_subscriber", "subscriber_id", "created_at"),
+    Index(  # what was given up, to be sent anew
+        "ix_deliveries_dead",
+        "subscriber_id",
+        "created_at",
+        "id",
+        postgresql_where=text("state = 'dead'"),
+    ),
     Index(
         "ix_deliveries_order",
         "subscriber_id",

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -16,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from service.operations.domain.hold import HoldTarget
-from service.operations.domain.operation import OperationKind, OperationState
+from service.operations.domain.operation import OperationKind, OperationState, StopReason
 from service.operations.domain.stages import Stage
 from service.schema.base import Id, Time, metadata, one_of
 
@@ -92,17 +93,24 @@ operations = Table(
     Column("rate", Float),  # items a second; null: as fast as it goes
     Column("state", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
+    Column("count_exact", Boolean, nullable=False),  # false: there are more, counting took too long
+    Column("cannot", JSONB, nullable=False),  # how many more it cannot be done to, by reason
     Column("done", BigInteger, nullable=False, server_default="0"),
+    Column("skipped", BigInteger, nullable=False, server_default="0"),  # had changed meanwhile
     Column("failed", BigInteger, nullable=False, server_default="0"),
     Column("first", JSONB, nullable=False),  # the first ten that it is about
     Column("position", JSONB(none_as_null=True)),  # up to where it came; null: not begun
     Column("next_step_at", Time),  # when it goes on, or until when the lease of a step runs
     Column("lease_token", Id),
+    Column("stop_reason", Text),
     Column("created_at", Time, nullable=False),
     Column("finished_at", Time),
     CheckConstraint(f"what IN ({one_of(OperationKind)})", name="what"),
     CheckConstraint(f"state IN ({one_of(OperationState)})", name="state"),
+    CheckConstraint(f"stop_reason IN ({one_of(StopReason)})", name="stop_reason"),
     CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("(state = 'running') = (next_step_at IS NOT NULL)", name="step"),
+    CheckConstraint("state = 'running' OR lease_token IS NULL", name="lease"),
+    CheckConstraint("(state = 'stopped') = (stop_reason IS NOT NULL)", name="stopped"),
     Index("ix_operations_running", "next_step_at", postgresql_where=text("state = 'running'")),
 )

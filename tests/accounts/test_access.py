@@ -12,6 +12,7 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import fetch
 from tests.support.holds import hold
+from tests.support.operations import make_replay
 from tests.support.request_bodies import request_body
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -52,6 +53,10 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/holds"): "operator",
     ("DELETE", "/v1/holds/{hold_id}"): "operator",
     ("GET", "/v1/actions"): "operator",
+    ("POST", "/v1/operations"): "operator",
+    ("GET", "/v1/operations"): "operator",
+    ("GET", "/v1/operations/{operation_id}"): "subscribers",
+    ("POST", "/v1/operations/{operation_id}/stop"): "subscribers",
     ("GET", "/v1/capabilities"): "subjects:read",
     ("POST", COMPAT): "subjects:write",
     ("POST", f"{COMPAT}/"): "subjects:write",
@@ -84,6 +89,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/holds": {"what": "submissions", "reason": "maintenance"},
     "/v1/subscribers": {"url": "http://127.0.0.1:65009"},
     "/v1/subscribers/{subscriber_id}": {"description": "ours"},
+    "/v1/operations": {"what": "cancel", "filter": {"account": "acme", "tag": "o_108"}},
     "/v1/subscribers/{subscriber_id}/replay": {"since": "2026-01-01T00:00:00Z", "only": "failed"},
 }
 
@@ -101,6 +107,7 @@ async def own_ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     ids = dict.fromkeys(("subject_id", "task_id"), subject["id"])
     ids["subscriber_id"] = made["id"]
     ids["hold_id"] = (await hold(api.resources, "submissions")).id
+    ids["operation_id"] = await make_replay(api, made["id"])
     return ids | {"callback_id": callback["id"], "delivery_id": delivery["id"]}
 
 

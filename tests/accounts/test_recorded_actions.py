@@ -26,10 +26,7 @@ CHANGES = sorted(
     (
         call_
         for call_ in NEEDS
-        if call_[0] not in {"GET", "HEAD"}
-        and NEEDS[call_] is not None
-        and call_ not in OWN
-        and not call_[1].endswith("/replay")
+        if call_[0] not in {"GET", "HEAD"} and NEEDS[call_] is not None and call_ not in OWN
     ),
     reverse=True,  # DELETE last
 )

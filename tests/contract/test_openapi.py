@@ -18,6 +18,7 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch
 from tests.support.holds import hold
+from tests.support.operations import make as make_operation
 from tests.support.webhook_receiver import WebhookReceiver
 
 DOCUMENT = document()
@@ -192,7 +193,9 @@ async def make(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
         api.resources, "SELECT id FROM deliveries WHERE subscriber_id = $1", made["id"]
     )
     address = url_token(api.resources, subject["id"])
+    operation = await make_operation(api, "cancel", {"account": "acme"})
     return {
+        "operation_id": operation["id"],
         "subject_id": subject["id"],
         "subscriber_id": made["id"],
         "callback_id": callback["id"],

@@ -28,7 +28,9 @@ from service.kit.ids import ALPHABET, ID_LENGTH
 from service.kit.timestamps import DURATION
 from service.media.domain import image, video
 from service.openapi.routes import document
-from service.operations.steps import holds
+from service.operations.domain.operation import OperationKind
+from service.operations.steps import holds, make_operation, operation_rules
+from service.operations.steps import replay as operations_replay
 from service.status.web import conditional
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
@@ -119,7 +121,7 @@ def text_of(operation: str) -> str:
 LIMITS_OF_BODIES = {
     routes.MAX_SUBJECT_BODY: ("createSubject", "createSubjects"),
     requests.MAX_SMALL_BODY: (
-        *("createSubscriber", "changeSubscriber", "replay", "hold"),
+        *("createSubscriber", "changeSubscriber", "replay", "hold", "createOperation"),
         *("rotateSecret", "rotateCallbackSecret"),
     ),
     receive.MAX_BODY: ("takeCallback", "takeCallbackAt", "takeCallbackFrom"),
@@ -130,6 +132,10 @@ FIGURES: list[tuple[object, str]] = [
         for limit, operations in LIMITS_OF_BODIES.items()
         for operation in operations
     ),
+    (text_of("createOperation"), f"counts for {make_operation.COUNT_SECONDS:.0f} seconds"),
+    (text_of("createOperation"), f"up to {make_operation.MAX_COUNTED:,} at most"),
+    (text_of("replay"), f"More than {operations_replay.AT_ONCE:,} are sent by workers"),
+    (text_of("replay"), f"At most {operations_replay.MAX_RUNNING} such operations"),
     (text_of("readSubject"), f"At most {conditional.MAX_LONG_POLL} seconds are waited"),
     (text_of("readSubject"), f"more than {conditional.MAX_WAIT} counts"),
     (DOCUMENT["components"]["parameters"]["wait"], f"After {conditional.MAX_LONG_POLL} seconds"),
@@ -248,12 +254,19 @@ def test_each_scope_is_needed_somewhere_and_no_other() -> None:
         ("ChangedNats", {*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}),
         ("ChangedRedisStream", {*subscriber_rules.FIELD_NAMES, "type", "secret", "state"}),
         ("Replay", set(replay.READERS)),
+        *((f"New{what.title()}", set(operation_rules.FIELDS)) for what in OperationKind),
         ("Rotation", set(rotate.READERS)),
         ("Counts", set(COUNTED)),
     ],
 )
 def test_each_member_of_a_body_is_one_that_is_read(schema: str, read: set[str]) -> None:
     assert set(SCHEMAS[schema]["properties"]) == read
+
+
+@pytest.mark.parametrize("what", list(OperationKind))
+def test_each_member_of_a_filter_is_one_that_is_read(what: OperationKind) -> None:
+    described = SCHEMAS[f"New{what.title()}"]["properties"]["filter"]["properties"]
+    assert set(described) == set(operation_rules.FILTERS[what])
 
 
 def test_each_parameter_of_a_query_is_one_that_is_read() -> None:

@@ -35,12 +35,15 @@ def test_queues_are_locked_by_the_same_text() -> None:
 def test_feeds_and_workers_are_notified_on_the_same_channels() -> None:
     assert events.NOTIFY_CHANNEL == "callsheet_events"
     assert WORK_CHANNEL == "callsheet_work"
-    assert {work.value for work in Work} == {"check_media", "submit", "reconcile", "deliver"}
+    assert {work.value for work in Work} == {
+        *("check_media", "submit", "reconcile", "deliver", "operate"),
+    }
 
 
 def test_ids_begin_with_the_same_prefixes() -> None:
     assert found(r'(?:new_id|first_id)\(\s*"(\w+)"') == {
-        *("acc", "att", "cbk", "evt_test", "hld", "key", "lse", "rdy", "req", "sbr", "sec", "sub"),
+        *("acc", "att", "cbk", "evt_test", "hld", "key", "lse", "opr", "rdy", "req", "sbr", "sec"),
+        "sub",
     }
     assert event_id("sub_01kcr4", 3) == "evt_01kcr4_3"
     assert events.delivery_id_sql("e", "s") == "'dlv_' || substr(e, 5) || '_' || substr(s, 5)"
@@ -52,6 +55,7 @@ def test_log_lines_say_the_same_actions() -> None:
         *("answer_lost", "audit_violation", "callback_stored", "fault"),
         *("deliveries_attempted", "delivery_attempted"),
         *("inner_port_opened", "inner_port_unavailable"),
+        *("operation_ended", "operation_started", "operation_stopped"),
         *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
         *("answer_not_counted", "body_not_spooled", "read_failed", "result_not_recorded"),
         *(

@@ -6,7 +6,6 @@ import asyncpg
 import pytest
 
 from service.delivery.domain.replay_kind import STATES, ReplayKind
-from service.delivery.steps import replay
 from service.delivery.steps.deliver import Deliverer
 from service.delivery.store import replay as replay_store
 from service.subjects.domain.lifecycle import Signal
@@ -16,6 +15,7 @@ from service.subjects.steps.transition import transition
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import wait_until_blocked
+from tests.support.operations import take_small_steps
 from tests.support.replays import (
     ONE_RETRY,
     add_two_events,
@@ -89,7 +89,7 @@ async def test_without_order_all_are_due_at_once(api: Api, clock: Clock) -> None
 async def test_replaying_in_chunks_changes_neither_order_nor_count(
     api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "CHUNK", 2)
+    take_small_steps(monkeypatch, 2)
     subjects = [await api.create() for _ in range(3)]
     for subject in subjects:
         await add_two_events(api, subject["id"])
@@ -111,7 +111,7 @@ async def test_replaying_in_chunks_changes_neither_order_nor_count(
 async def test_concurrent_replays_send_each_event_once(
     api: Api, subscriber: WebhookReceiver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "CHUNK", 3)
+    take_small_steps(monkeypatch, 3)
     for _ in range(5):
         await subject_with_two_events(api)
     clock.advance(1)
@@ -126,7 +126,7 @@ async def test_concurrent_replays_send_each_event_once(
 async def test_replays_while_deliveries_end_leave_none_pending(
     api: Api, subscriber: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "CHUNK", 2)
+    take_small_steps(monkeypatch, 2)
     subscription = await api.subscribe(subscriber.url)
     for _ in range(6):
         subject = await api.create()

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.store import api_keys as api_key_store
-from service.delivery.store import replay as replay_store
+from service.delivery.store import replay_window
 from service.event_feed.steps import read
 from service.event_feed.store import feed
 from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
@@ -187,10 +187,11 @@ async def test_a_feed_is_read_in_the_order_of_its_index_and_not_sorted(
     resources: Resources, account: str
 ) -> None:
     """Sorting would need all that an account ever had, for each page."""
+    now = resources.clock()
     with executed_statements() as statements:
         await read.feed(resources, account, START, 9)
         async with resources.database.transaction() as tx:
-            await replay_store.find_window(tx, account, resources.clock(), resources.clock())
+            await replay_window.find_window(tx, account, now, now, now)
     connection = await asyncpg.connect(resources.settings.database_url)
     try:
         asked = [statement for statement in statements if "FROM events" in statement]

@@ -70,6 +70,8 @@ OPERATION = {
     "cut_off": NOW,
     "state": "running",
     "count": 1,
+    "count_exact": True,
+    "cannot": {},
     "first": [],
     "next_step_at": NOW,
     "created_at": NOW,
@@ -87,6 +89,7 @@ ROWS: dict[Table, dict[str, Any]] = {
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
+DONE = {"state": "done", "next_step_at": None} | ENDED  # of an operation
 
 # What each CHECK must refuse: changes to a good row.
 BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
@@ -143,6 +146,10 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (operations, "ck_operations_state", {"state": "lost", "next_step_at": None} | ENDED),
     (operations, "ck_operations_finished", ENDED),
     (operations, "ck_operations_step", {"next_step_at": None}),
+    (operations, "ck_operations_lease", DONE | {"lease_token": "lse_1"}),
+    (operations, "ck_operations_stopped", DONE | {"stop_reason": "asked"}),
+    (operations, "ck_operations_stopped", DONE | {"state": "stopped"}),
+    (operations, "ck_operations_stop_reason", DONE | {"state": "stopped", "stop_reason": "late"}),
 ]
 
 

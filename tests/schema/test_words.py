@@ -11,13 +11,13 @@ from service.callbacks.domain.callback import Verification
 from service.callbacks.domain.verdicts import Verdict
 from service.delivery.domain.delivery_state import DeliveryState
 from service.operations.domain.hold import HoldTarget
-from service.operations.domain.operation import OperationKind
+from service.operations.domain.operation import OperationKind, OperationState
 from service.subjects.domain.event import HealthNotice
 from service.subjects.domain.lifecycle import State
 from service.subscribers.domain.subscriber import Ordering, SubscriberState, SubscriberType
 
 WORDS = {
-    "state": {*State, *DeliveryState, *SubscriberState},
+    "state": {*State, *DeliveryState, *SubscriberState, *OperationState},
     "type": set(SubscriberType),
     "ordering": set(Ordering),
     "status": set(HealthNotice),

@@ -13,6 +13,7 @@ from service.callbacks.domain.verdicts import Verdict
 from service.callbacks.store.archive import MAX_COUNTED
 from service.compat_api.domain import envelopes
 from service.compat_api.web import routes
+from service.delivery.domain.delivery_state import ENDED
 from service.delivery.domain.replay_kind import ReplayKind
 from service.delivery.web import routes as delivery_routes
 from service.event_feed.web import routes as feeds
@@ -23,7 +24,8 @@ from service.kit.http import requests
 from service.kit.network import url_policy
 from service.kit.setting_parsers import MAX_DELAY
 from service.operations.domain.hold import HoldTarget
-from service.operations.steps import holds
+from service.operations.domain.operation import OperationKind, OperationState, StopReason
+from service.operations.steps import holds, make_operation, operation_rules
 from service.provider.domain.model_capabilities import MODELS
 from service.provider.domain.task_records import STATUS_OF_STATE
 from service.schema import metadata
@@ -177,6 +179,23 @@ DOCUMENTED: dict[str, Rules] = {
     "Schedule": number_range(0, MAX_DELAY) | list_length(subscriber_rules.SCHEDULE_LENGTH),
     "Credential": text_length(subscriber_rules.CREDENTIAL_LENGTH),
     "Replay.only": one_of(list(ReplayKind)),
+    "ReplayCount.count_exact": {"const": False},
+    "OperationKind": one_of(list(OperationKind)),
+    "OperationState": one_of(list(OperationState)),
+    "Operation.stop_reason": one_of(list(StopReason), or_null=True),
+    "OperationCount.dry_run": {"const": True},
+    "Operation.first": {"maxItems": make_operation.FIRST},
+    "OperationCount.first": {"maxItems": make_operation.FIRST},
+    "FilteredAccount": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
+    "FilteredId": text_length(operation_rules.ID_LENGTH),
+    "OptionalFilteredId": text_length(operation_rules.ID_LENGTH),
+    "NewResend.what": {"const": OperationKind.RESEND},
+    "NewResend.filter.state": one_of(list(ENDED), or_null=True),
+    "NewReplay.what": {"const": OperationKind.REPLAY},
+    "NewReplay.filter.only": one_of(list(ReplayKind)),
+    "NewCancel.what": {"const": OperationKind.CANCEL},
+    "NewCancel.filter.state": one_of(list(State), or_null=True),
+    "NewCancel.filter.tag": one_of(rules.TAGS, or_null=True),
     "Rotation.overlap": number_range(0, rotate.MAX_OVERLAP, default=rotate.DEFAULT_OVERLAP),
     "DeliveryState": one_of(delivery_routes.STATES),
     "FieldErrors": list_length(range(1, validation.MAX_ERRORS + validate.MAX_HEADER_ERRORS + 1)),

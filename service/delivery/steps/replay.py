@@ -1,6 +1,6 @@
-"""Replay of what a subscriber missed, and resending of one delivery."""
+"""Sending anew: what a replay asks for, and resending of one delivery."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -9,12 +9,13 @@ from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
 from service.delivery.domain.delivery_state import ENDED
-from service.delivery.domain.replay_kind import STATES, ReplayKind
+from service.delivery.domain.replay_kind import ReplayKind
 from service.delivery.store import delivery_log as delivery_log_store
 from service.delivery.store import replay as replay_store
 from service.delivery.store.delivery_log import DeliveryView
-from service.delivery.store.replay import ReplayTarget, ReplayWindow
+from service.delivery.store.replay import ReplayTarget
 from service.kit import validation
+from service.kit.database.connection import Connection
 from service.kit.errors import Conflict, FieldError, Invalid, NotFound
 from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
@@ -22,10 +23,9 @@ from service.resources import Resources
 from service.subjects.domain.work import Work
 from service.subjects.store import work
 from service.subscribers.domain.subscriber import SubscriberState
-from service.subscribers.store import subscribers
 from service.subscribers.store.subscribers import Subscriber
 
-CHUNK = 1000  # events of one transaction; it locks their subjects for some hundredths of a second
+DISABLED = "subscriber_disabled"  # the code of a Conflict
 
 Target = TypeVar("Target", ReplayTarget, Subscriber)
 
@@ -40,60 +40,16 @@ class ReplayRequest:
     dry_run: bool  # whether they are only counted
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """How many deliveries a replay has sent, or would send."""
+async def lock_sendable(
+    tx: Connection, account_id: str, subscriber_id: str, subject_ids: Collection[str | None]
+) -> ReplayTarget:
+    """A subscriber that events of these subjects (None: that of an event without) may be sent to
+    anew: until this transaction ends, none of them changes.
 
-    count: int  # deliveries that were made, or begin their schedule again
-    dry_run: bool  # whether they were only counted
-
-
-async def replay_events(
-    resources: Resources, account_id: str, subscriber_id: str, body: object
-) -> ReplayResult:
-    """Send a subscriber the events that the JSON body asks for and that are not on their way to it.
-
-    Each chunk is a transaction: who asks again after an error asks for the rest. Invalid with every
-    error in the body; NotFound; Conflict if the subscriber is disabled.
+    NotFound if the account has no such subscriber any more; Conflict if it is disabled.
     """
-    request = validate_replay(body, resources.clock())
-    async with resources.database.transaction() as tx:
-        _sendable(await subscribers.get(tx, account_id, subscriber_id), account_id)
-        rest = await replay_store.find_window(tx, account_id, request.since, request.until)
-    count = 0
-    replay_chunk = _count_chunk if request.dry_run else _send_chunk
-    while rest is not None:
-        chunk_count, rest = await replay_chunk(resources, subscriber_id, request.only, rest)
-        count += chunk_count
-    return ReplayResult(count, request.dry_run)
-
-
-async def _count_chunk(
-    resources: Resources, subscriber_id: str, only: ReplayKind, window: ReplayWindow
-) -> tuple[int, ReplayWindow | None]:
-    async with resources.database.autocommit() as tx:
-        chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
-    return len(chunk.event_ids), chunk.rest
-
-
-async def _send_chunk(
-    resources: Resources, subscriber_id: str, only: ReplayKind, window: ReplayWindow
-) -> tuple[int, ReplayWindow | None]:
-    async with resources.database.transaction() as tx:
-        chunk = await replay_store.read_chunk(tx, subscriber_id, only, window, CHUNK)
-        if not chunk.event_ids:
-            return 0, chunk.rest
-        target = await replay_store.lock_target(tx, subscriber_id, chunk.subject_ids)
-        count = await replay_store.requeue(
-            tx,
-            _sendable(target, window.account_id),
-            chunk.event_ids,
-            states=STATES[only],
-            now=resources.clock(),
-        )
-        if count:
-            await work.notify(tx, Work.DELIVER)
-    return count, chunk.rest
+    locked = sorted(id_ for id_ in set(subject_ids) if id_ is not None)
+    return sendable(await replay_store.lock_target(tx, subscriber_id, locked), account_id)
 
 
 async def resend(
@@ -108,14 +64,12 @@ async def resend(
     """
     async with resources.database.transaction() as tx:
         delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
-        target = await replay_store.lock_target(tx, delivery.subscriber_id, [delivery.ordering_key])
+        target = await lock_sendable(
+            tx, account_id, delivery.subscriber_id, [delivery.ordering_key]
+        )
         now = resources.clock()
         requeued = await replay_store.requeue(
-            tx,
-            _sendable(target, account_id),
-            [delivery.event_id],
-            states=ENDED,
-            now=now,
+            tx, target, [delivery.event_id], states=ENDED, now=now
         )
         if not requeued:
             await replay_store.make_retry_due(tx, delivery_id, now)
@@ -132,13 +86,13 @@ def _found(delivery: DeliveryView | None) -> DeliveryView:
     return delivery
 
 
-def _sendable(target: Target | None, account_id: str) -> Target:
+def sendable(target: Target | None, account_id: str) -> Target:
     """The subscriber; NotFound if it is not this account's, Conflict if it is disabled."""
     if target is None or target.account_id != account_id:
         raise NotFound
     if target.state is SubscriberState.DISABLED:
         message = "The subscriber is disabled: make it active first."
-        raise Conflict(message, "subscriber_disabled")
+        raise Conflict(message, DISABLED)
     return target
 
 
@@ -153,7 +107,8 @@ def validate_replay(body: object, now: datetime) -> ReplayRequest:
     return request
 
 
-def _time(context: ValidationContext, at: str, value: object) -> datetime | None:
+def read_time(context: ValidationContext, at: str, value: object) -> datetime | None:
+    """A time with its zone; None if it is none."""
     text = validation.string(context, at, value)
     moment = None if text is None else parse_rfc3339(text)
     if moment is None and text is not None:
@@ -162,20 +117,22 @@ def _time(context: ValidationContext, at: str, value: object) -> datetime | None
     return moment
 
 
-def _boolean(context: ValidationContext, at: str, value: object) -> bool:
+def read_boolean(context: ValidationContext, at: str, value: object) -> bool:
+    """True or false."""
     if not isinstance(value, bool):
         context.add_error(at, "wrong_type", "must be true or false")
     return value is True
 
 
-def _kind(context: ValidationContext, at: str, value: object) -> ReplayKind | None:
+def read_kind(context: ValidationContext, at: str, value: object) -> ReplayKind | None:
+    """The word for a kind of replay; None if it is none."""
     word = validation.one_of(context, at, value, sorted(ReplayKind))
     return None if word is None else ReplayKind(word)
 
 
 READERS: Mapping[str, Reader] = {
-    "since": _time,
-    "until": _time,
-    "only": _kind,
-    "dry_run": _boolean,
+    "since": read_time,
+    "until": read_time,
+    "only": read_kind,
+    "dry_run": read_boolean,
 }

@@ -1,22 +1,16 @@
-"""Replays: which events of a time a subscriber is sent anew, each once and in its order."""
+"""Events sent to a subscriber anew, each once and in its order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import text
 
 from service.delivery.domain.delivery_state import DeliveryState
-from service.delivery.domain.replay_kind import STATES, ReplayKind
-from service.event_feed.store.feed import Position
+from service.delivery.store.replay_window import DELIVERY_OF_EVENT
 from service.kit.database.connection import Connection
-from service.schema.base import one_of
-from service.subjects.store.events import MAX_FOLLOWED, WANTS_EVENT, delivery_id_sql
+from service.subjects.store.events import MAX_FOLLOWED, delivery_id_sql
 from service.subscribers.domain.subscriber import Ordering, SubscriberState
-
-# Far more than the clocks of our processes differ by, and than a transaction lasts: an event that
-# is that much older was written before.
-DISORDER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +21,6 @@ class ReplayTarget:
     account_id: str  # the subscriber's account
     state: SubscriberState  # none are replayed to a disabled one
     ordering: Ordering  # whether a subject's events are sent in sequence
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayWindow:
-    """The events of an account that a replay has still to look through."""
-
-    account_id: str  # whose feed it is
-    since: datetime  # they were created at this time or later
-    until: datetime  # they were created before this time
-    after: Position  # they stand after this position in the account's feed
-    last_xid: int  # the last transaction that wrote any of them
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayChunk:
-    """The next events of a window that a replay sends."""
-
-    event_ids: Sequence[str]  # in the order of the feed
-    subject_ids: Sequence[str]  # the subjects of these events, in the order of their ids
-    rest: ReplayWindow | None  # what is left of the window; None if nothing is
 
 
 _LOCK_TARGET = text("""
@@ -79,110 +53,6 @@ async def lock_target(
     return ReplayTarget(id_, account_id, SubscriberState(state), Ordering(ordering))
 
 
-# No index has the times. A feed has its events nearly in their order, so a time is found by binary
-# search, in about thirty steps, however long the feed is.
-_LAST_XID = text("""
-    SELECT CAST(CAST(xid AS text) AS bigint) FROM events
-    WHERE account_id = :account_id ORDER BY events.xid DESC, position DESC LIMIT 1
-""")
-_FIRST_FROM_XID = text("""
-    SELECT CAST(CAST(xid AS text) AS bigint) AS xid, created_at FROM events
-    WHERE account_id = :account_id AND xid >= CAST(CAST(:xid AS text) AS xid8)
-    ORDER BY events.xid, position LIMIT 1
-""")
-
-
-async def find_window(
-    tx: Connection, account_id: str, since: datetime, until: datetime
-) -> ReplayWindow | None:
-    """Where the events of this time are in the feed, perhaps among some others; None if the account
-    has no events."""
-    last_xid = await tx.scalar(_LAST_XID, {"account_id": account_id})
-    if last_xid is None:
-        return None
-    first_xid = await _xid_before(tx, account_id, since - DISORDER, 0, last_xid)
-    last_xid = await _xid_before(tx, account_id, until + DISORDER, first_xid, last_xid)
-    return ReplayWindow(account_id, since, until, Position(first_xid, 0), last_xid)
-
-
-async def _xid_before(
-    tx: Connection, account_id: str, moment: datetime, low: int, high: int
-) -> int:
-    """A transaction from `low` to `high` that wrote the account's last event before this moment, or
-    an event shortly before or after that."""
-    while low < high:
-        middle = (low + high + 1) // 2
-        row = await tx.first(_FIRST_FROM_XID, {"account_id": account_id, "xid": str(middle)})
-        if row is not None and row["created_at"] < moment:
-            low = row["xid"]
-        else:
-            high = middle - 1
-    return low
-
-
-def _condition(only: ReplayKind) -> str:
-    """Which events a replay of this kind sends: `d` is their delivery to the subscriber, if there
-    is one."""
-    in_states = f"d.state IN ({one_of(STATES[only])})"
-    if only is ReplayKind.FAILED:
-        return f"coalesce({in_states}, false)"
-    return f"(d.id IS NULL OR {in_states}) AND {WANTS_EVENT}"
-
-
-# What is looked up for each event, rather than joined, is found by its id, whatever the planner
-# thinks of the tables' sizes.
-_DELIVERY_OF_EVENT = f"id = {delivery_id_sql('e.id', 'CAST(:subscriber_id AS text)')} LIMIT 1"
-_CHUNKS = {
-    only: text(f"""
-        SELECT CAST(CAST(e.xid AS text) AS bigint), e.position, e.id, e.subject_id,
-            {_condition(only)}
-        -- 1 the next events of the window
-        FROM (
-            SELECT id, subject_id, about_subscriber_id, type, xid, position FROM events
-            WHERE account_id = :account_id AND xid <= CAST(CAST(:last_xid AS text) AS xid8)
-            AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-            AND created_at >= :since AND created_at < :until
-            ORDER BY xid, position LIMIT :limit
-        ) e
-        -- 2 the subscriber, and what its filters compare
-        JOIN subscribers s ON s.id = :subscriber_id
-        LEFT JOIN LATERAL (
-            SELECT document ->> 'reference_type' AS reference_type, tags
-            FROM subjects WHERE id = e.subject_id LIMIT 1
-        ) b ON true
-        -- 3 the delivery that each may have had
-        LEFT JOIN LATERAL (
-            SELECT id, state FROM deliveries WHERE {_DELIVERY_OF_EVENT}
-        ) d ON true
-        ORDER BY e.xid, e.position
-    """)  # noqa: S608 - only our own words are put in
-    for only in ReplayKind
-}
-
-
-async def read_chunk(
-    tx: Connection, subscriber_id: str, only: ReplayKind, window: ReplayWindow, limit: int
-) -> ReplayChunk:
-    """The next `limit` events of a window, as far as a replay of the kind `only` sends them."""
-    values = {
-        "account_id": window.account_id,
-        "subscriber_id": subscriber_id,
-        "since": window.since,
-        "until": window.until,
-        "xid": str(window.after.xid),
-        "position": window.after.number,
-        "last_xid": str(window.last_xid),
-        "limit": limit,
-    }
-    rows = await tx.execute(_CHUNKS[only], values)
-    chosen = [(event_id, subject_id) for _, _, event_id, subject_id, sent in rows if sent]
-    return ReplayChunk(
-        [event_id for event_id, _ in chosen],
-        sorted({subject_id for _, subject_id in chosen if subject_id is not None}),
-        None if len(rows) < limit else replace(window, after=Position(*rows[-1][:2])),
-    )
-
-
 _REQUEUE = text(f"""
     WITH
     -- 1 the events, with the delivery that each may have had
@@ -191,7 +61,7 @@ _REQUEUE = text(f"""
             row_number() OVER (ORDER BY e.xid, e.position) AS number
         FROM events e
         LEFT JOIN LATERAL (
-            SELECT id FROM deliveries WHERE {_DELIVERY_OF_EVENT}
+            SELECT id FROM deliveries WHERE {DELIVERY_OF_EVENT}
         ) d ON true
         WHERE e.id = ANY (CAST(:event_ids AS text[]))
     ),

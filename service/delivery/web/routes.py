@@ -1,4 +1,4 @@
-"""/v1/deliveries, and the deliveries of a subscriber or a subject: read, resend, replay."""
+"""/v1/deliveries, and the deliveries of a subscriber or a subject: read and resent."""
 
 from typing import Any
 
@@ -16,10 +16,8 @@ from service.kit.http.request import Request
 from service.kit.http.requests import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
-    MAX_SMALL_BODY,
     Query,
     path_parameter,
-    read_json,
 )
 from service.kit.http.responses import json_response, page
 from service.kit.text import escape_unprintable
@@ -81,17 +79,6 @@ async def resend(request: Request) -> Response:
         actor_of(request, caller),
     )
     return json_response(_shown(delivery) | caller.account_field, 202)
-
-
-async def replay(request: Request) -> Response:
-    """POST /v1/subscribers/{subscriber_id}/replay: 202, or 200 if it is a dry run, and how many."""
-    caller = await authorize(request, KeyScope.SUBSCRIBERS)
-    body = await read_json(request, MAX_SMALL_BODY)
-    result = await replay_steps.replay_events(
-        resources(request), caller.account_id, path_parameter(request, "subscriber_id"), body
-    )
-    shown = {"count": result.count, "dry_run": result.dry_run} | caller.account_field
-    return json_response(shown, 200 if result.dry_run else 202)
 
 
 def _shown(delivery: DeliveryView, *, with_answers: bool = False) -> dict[str, Any]:

@@ -17,3 +17,11 @@ class OperationState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"  # by an operator: what was done stays done
+
+
+class StopReason(StrEnum):
+    """Why a bulk operation was stopped before its end."""
+
+    ASKED = "asked"  # by somebody
+    SUBSCRIBER_DISABLED = "subscriber_disabled"  # the one that it replays to
+    SUBSCRIBER_GONE = "subscriber_gone"  # likewise

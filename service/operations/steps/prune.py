@@ -9,7 +9,7 @@ from service.intake.steps.earlier import KEY_TTL
 from service.intake.store import idempotency
 from service.kit.database.connection import Connection
 from service.media.store import inline_media
-from service.operations.store import holds, snapshot
+from service.operations.store import holds, operations, snapshot
 from service.operations.store import prune as prune_store
 from service.reconciliation.steps.learn_durations import learn
 from service.resources import Resources
@@ -32,8 +32,8 @@ async def run_if_due(resources: Resources) -> None:
 
 async def prune(resources: Resources) -> None:
     """Delete media of ended subjects, old idempotency keys, expired signing keys, holds that are
-    over, stages older than SNAPSHOTS_KEPT, and callbacks and actions older than the settings
-    RETENTION_CALLBACKS_DAYS and RETENTION_ACTIONS_DAYS."""
+    over, stages older than SNAPSHOTS_KEPT, callbacks older than the setting
+    RETENTION_CALLBACKS_DAYS, and actions and bulk operations older than RETENTION_ACTIONS_DAYS."""
     now = resources.clock()
     async with resources.database.transaction() as tx:
         await inline_media.unlink_finished(tx)
@@ -45,7 +45,8 @@ async def prune(resources: Resources) -> None:
     days = resources.settings.retention_callbacks_days
     await _prune_old(resources, inbox.prune, now - timedelta(days=days))
     if days := resources.settings.retention_actions_days:
-        await _prune_old(resources, actions.prune, now - timedelta(days=days))
+        for delete in (actions.prune, operations.prune):
+            await _prune_old(resources, delete, now - timedelta(days=days))
 
 
 async def _prune_old(

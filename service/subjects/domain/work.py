@@ -13,6 +13,7 @@ class Work(StrEnum):
     SUBMIT = "submit"
     RECONCILE = "reconcile"
     DELIVER = "deliver"
+    OPERATE = "operate"
 
 
 def work_after(before: State, after: State) -> set[Work]:

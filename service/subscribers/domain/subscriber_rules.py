@@ -187,7 +187,9 @@ def _list_of(allowed: Collection[str]) -> Reader:
     return read
 
 
-def _number(low: float, high: float) -> Reader:
+def number_between(low: float, high: float) -> Reader:
+    """A reader of numbers from `low` to `high`."""
+
     def read(context: ValidationContext, pointer: str, value: object) -> float | None:
         if type(value) is not int and type(value) is not float:  # a bool is an int to isinstance
             context.add_error(pointer, "wrong_type", "must be a number")
@@ -217,7 +219,7 @@ def _integer(allowed: range) -> Reader:
 def _read_schedule(
     context: ValidationContext, pointer: str, value: object
 ) -> tuple[float | None, ...]:
-    read_delay = _number(0, MAX_DELAY)
+    read_delay = number_between(0, MAX_DELAY)
     entries = validation.list_items(context, pointer, value, SCHEDULE_LENGTH)
     return tuple(read_delay(context, entry, delay) for entry, delay in entries)
 
@@ -268,9 +270,9 @@ COMMON_READERS: Final[Mapping[str, Reader]] = {
     "tags": _optional(_list_of(TAGS)),
     "description": _null_means("", _text(DESCRIPTION_LENGTH)),
     "headers": _null_means({}, read_headers),
-    "timeout": _optional(_number(*TIMEOUT_RANGE)),
+    "timeout": _optional(number_between(*TIMEOUT_RANGE)),
     "concurrency": _optional(_integer(CONCURRENCY_RANGE)),
-    "rate": _optional(_number(*RATE_RANGE)),
+    "rate": _optional(number_between(*RATE_RANGE)),
     "schedule": _optional(_read_schedule),
     "order": _null_means(Ordering.PER_SUBJECT, _one_of(*Ordering)),
     "signatures": _null_means(("v1",), _read_signatures),
