@@ -11,7 +11,7 @@ from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.kit.leases import Lease
 from service.operations.steps import audit, prune, snapshot
-from service.operations.store import gauges, waiting
+from service.operations.store import audit_ranges, gauges, waiting
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
 from service.subjects.store import subjects
@@ -141,6 +141,23 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
         await one_life(api, provider, subscriber)
     wrong = await unbounded(api.resources, FILLED, statements)
     assert not wrong, "\n".join(wrong)
+
+
+async def test_the_newest_events_are_read_in_their_order_and_no_more_of_them(
+    resources: Resources,
+) -> None:
+    with executed_statements() as statements:
+        async with resources.database.autocommit() as tx:
+            place = await audit_ranges.end_of_feed(tx)
+            await audit_ranges.changes_before(tx, place, resources.clock(), 1)
+    connection = await asyncpg.connect(resources.settings.database_url)
+    try:
+        await connection.execute(FILLED)
+        plan = await query_plan(connection, statements[-1])
+    finally:
+        await connection.close()
+    assert not sorts_to_limit(plan)
+    assert [scan["Index Name"] for scan in table_scans(plan)] == ["ix_events_all"]
 
 
 async def test_an_external_id_is_sought_directly_even_if_planned_when_all_was_empty(

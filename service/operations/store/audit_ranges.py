@@ -75,7 +75,7 @@ _BEFORE = text("""
     SELECT id, CAST(xid AS text) AS xid, position, created_at FROM events
     WHERE position > 0
     AND (xid, position) < (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-    ORDER BY xid DESC, position DESC LIMIT :rows
+    ORDER BY events.xid DESC, position DESC LIMIT :rows  -- not by the text of the same name
 """)
 
 
