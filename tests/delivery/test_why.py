@@ -42,7 +42,7 @@ def test_every_subscriber_that_is_sent_nothing_has_a_reason(
     subscriber: WaitingSubscriber, shared: Conditions
 ) -> None:
     why = subscriber_why(subscriber, shared, NOW)
-    if subscriber.state is not SubscriberState.ACTIVE or subscriber.circuit_open_until:
+    if subscriber.state is not SubscriberState.ACTIVE:
         assert why is not None
     if why is not None:
         check_why(why, NOW)
@@ -161,6 +161,15 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
     ),
     (
         WAITED,
+        OPEN | {"circuit_open_until": moment(-1), "under_way": 1, "next_lease_end": moment(6)},
+        CALM,
+        WhyCode.CIRCUIT_OPEN,
+        "The last 12 attempts failed: one at a time is sent as a probe.",
+        -10,
+        6,
+    ),
+    (
+        WAITED,
         {"max_rate": 0.5, "current_rate": 2.0, "rate_limited_until": moment(3)},
         CALM,
         WhyCode.SLOWED,
@@ -169,11 +178,29 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
         5,
     ),
     (
+        WAITED | {"ahead": 2},
+        {"max_rate": 2.0},
+        CALM,
+        WhyCode.SLOWED,
+        "The subscriber is sent 2 deliveries a second, 2 others first: the next goes in 1 s.",
+        -10,
+        0.5,
+    ),
+    (
+        WAITED | {"ahead": 1},
+        {"max_rate": 2.0},
+        CALM,
+        WhyCode.DUE,
+        "In a moment a worker sends it.",
+        -10,
+        1,
+    ),
+    (
         WAITED,
         {"rate_limited_until": moment(40)},
         CALM,
         WhyCode.SLOWED,
-        "The subscriber asked for a pause: the next goes in 40 s.",
+        "The subscriber asked for a pause of 40 s more.",
         -10,
         40,
     ),
@@ -182,14 +209,23 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
         {"concurrency": 5, "under_way": 5, "next_lease_end": moment(12)},
         CALM,
         WhyCode.SLOWED,
-        "The subscriber is being sent 5 others, as many as it may.",
+        "Of others to the subscriber, 5 are being sent, 0 go first.",
         -10,
         12,
+    ),
+    (
+        WAITED | {"ahead": 8},
+        {},
+        CALM,
+        WhyCode.SLOWED,
+        "Of others to the subscriber, 0 are being sent, 8 go first.",
+        -10,
+        None,
     ),
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[3]}: {row[4]}")
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row[3]} {number}" for number, row in enumerate(ROWS)])
 def test_each_reason_of_a_delivery_has_its_sentence_and_its_bounds(
     row: tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None],
 ) -> None:

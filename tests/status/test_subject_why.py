@@ -128,6 +128,17 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
     ),
     (
         {},
+        replace(STOPPED, with_provider=10),
+        WhyCode.PROVIDER_STOPPED,
+        (
+            "Submission is stopped by the provider's code 1102; one subject is sent as a probe "
+            "once a place is free."
+        ),
+        0,
+        86_400,
+    ),
+    (
+        {},
         replace(CALM, holds=[HOLD]),
         WhyCode.HELD,
         "An operator holds all submissions until that is released.",

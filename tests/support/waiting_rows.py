@@ -176,6 +176,7 @@ def waiting_delivery(**changes: Any) -> WaitingDelivery:  # noqa: ANN401
         "last_error": None,
         "earlier_event_id": None,
         "earlier_due_at": None,
+        "ahead": 0,
     }
     return WaitingDelivery(**(values | changes))
 
@@ -195,4 +196,5 @@ def deliveries(draw: st.DrawFn) -> WaitingDelivery:
         last_error=draw(st.sampled_from([None, "status 500"])),
         earlier_event_id="evt_1_1" if earlier else None,
         earlier_due_at=draw(MAYBE_TIMES) if earlier else None,
+        ahead=draw(st.integers(0, 20)),
     )

@@ -7,10 +7,18 @@ from typing import assert_never
 from msgspec import Struct
 
 from service.delivery.domain.delivery_state import DeliveryState
-from service.delivery.domain.subscriber_why import WaitingSubscriber, circuit, slowed, stopped
+from service.delivery.domain.subscriber_why import (
+    WaitingSubscriber,
+    circuit_open,
+    probed,
+    slowed,
+    stopped,
+)
 from service.delivery.domain.throughput import INITIAL_CONCURRENCY
 from service.status.domain.conditions import Conditions
 from service.subjects.domain.why import Why, WhyCode, in_words
+
+MAX_AHEAD = 1000  # deliveries; it stands for all from there on
 
 
 class WaitingDelivery(Struct, frozen=True):
@@ -27,6 +35,7 @@ class WaitingDelivery(Struct, frozen=True):
     # The first pending one of an earlier event of the same subject; None, both: there is none.
     earlier_event_id: str | None
     earlier_due_at: datetime | None  # when that is due; None: not known
+    ahead: int  # others to the subscriber that were due before this, counted up to MAX_AHEAD
 
 
 def delivery_why(
@@ -56,7 +65,7 @@ def _pending(
     if due_at > now:
         text = f"{_failure(delivery)}the next attempt is in {in_words(due_at - now)}."
         return Why(WhyCode.RETRY_AT, text[:1].upper() + text[1:], since, due_at)
-    return _due(subscriber, conditions, max(since, due_at), now)
+    return _due(delivery.ahead, subscriber, conditions, max(since, due_at), now)
 
 
 def _behind(delivery: WaitingDelivery, since: datetime, now: datetime) -> Why:
@@ -77,20 +86,30 @@ def _failure(delivery: WaitingDelivery) -> str:
 
 
 def _due(
-    subscriber: WaitingSubscriber, conditions: Conditions, since: datetime, now: datetime
+    ahead: int,
+    subscriber: WaitingSubscriber,
+    conditions: Conditions,
+    since: datetime,
+    now: datetime,
 ) -> Why:
     due = conditions.due("sends it", since, now)
     if due.code is WhyCode.NO_WORKER:
         return due
-    why = circuit(subscriber, since, conditions, now) or slowed(subscriber, since, now)
-    return why or _crowded(subscriber, since, now) or due
+    return (
+        circuit_open(subscriber, since, now)
+        or slowed(subscriber, ahead, since, now)
+        or probed(subscriber, since, conditions, now)
+        or _crowded(ahead, subscriber, since, now)
+        or due
+    )
 
 
-def _crowded(subscriber: WaitingSubscriber, since: datetime, now: datetime) -> Why | None:
+def _crowded(
+    ahead: int, subscriber: WaitingSubscriber, since: datetime, now: datetime
+) -> Why | None:
     """Why a delivery waits for others to the same subscriber; None if these leave room."""
-    allowed = subscriber.concurrency or INITIAL_CONCURRENCY
-    ends_at = subscriber.next_lease_end
-    if subscriber.under_way < allowed or ends_at is None or ends_at <= now:
+    if subscriber.under_way + ahead < (subscriber.concurrency or INITIAL_CONCURRENCY):
         return None
-    text = f"The subscriber is being sent {subscriber.under_way} others, as many as it may."
-    return Why(WhyCode.SLOWED, text, since, ends_at)
+    text = f"Of others to the subscriber, {subscriber.under_way} are being sent, {ahead} go first."
+    ends_at = subscriber.next_lease_end
+    return Why(WhyCode.SLOWED, text, since, ends_at if ends_at and ends_at > now else None)

@@ -1,6 +1,7 @@
 """Why a subscriber, and with it each delivery to it, waits: a total function over its row, its
 health and the conditions. The rules are those of the claim: `delivery/store/claim.py`."""
 
+import math
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -11,6 +12,8 @@ from service.operations.domain.hold import HoldTarget
 from service.status.domain.conditions import Conditions
 from service.subjects.domain.why import Why, WhyCode, in_words
 from service.subscribers.domain.subscriber import SubscriberState
+
+ROUNDING = 0.001  # deliveries: what a claim adds, as it reckons with numbers that are rounded
 
 
 class WaitingSubscriber(Struct, frozen=True):
@@ -43,11 +46,10 @@ def subscriber_why(
     """Why a subscriber is sent nothing at `now`; None if it is, or would be."""
     why = stopped(subscriber, subscriber.state_since, conditions, now)
     if why is None:
-        failing_since = subscriber.failing_since or subscriber.state_since
-        why = circuit(subscriber, failing_since, conditions, now)
+        why = circuit_open(subscriber, subscriber.failing_since or subscriber.state_since, now)
     if why is None:
         slowed_since = subscriber.rate_changed_at or subscriber.state_since
-        why = slowed(subscriber, slowed_since, now)
+        why = slowed(subscriber, 0, slowed_since, now)
     return why
 
 
@@ -70,38 +72,53 @@ def stopped(
             assert_never(subscriber.state)
 
 
-def circuit(
-    subscriber: WaitingSubscriber, since: datetime, conditions: Conditions, now: datetime
-) -> Why | None:
-    """Why what has waited since then is not sent to a subscriber that fails; None unless its
-    circuit breaker is open."""
+def circuit_open(subscriber: WaitingSubscriber, since: datetime, now: datetime) -> Why | None:
+    """Why what has waited since then is not sent to a subscriber that fails; None if its circuit
+    breaker is closed, or lets a probe through."""
     open_until = subscriber.circuit_open_until
-    if open_until is None:
+    if open_until is None or not now < open_until <= now + timedelta(seconds=MAX_WAIT):
         return None
     failed = f"The last {subscriber.failures} attempts failed"
-    if now < open_until <= now + timedelta(seconds=MAX_WAIT):
-        text, until = (
-            f"{failed}: one is sent as a probe in {in_words(open_until - now)}.",
-            open_until,
-        )
-    else:
-        text, until = (
-            f"{failed}: one at a time is sent as a probe.",
-            now + conditions.sweep_interval,
-        )
+    text = f"{failed}: one is sent as a probe in {in_words(open_until - now)}."
+    return Why(WhyCode.CIRCUIT_OPEN, text, min(since, now), open_until)
+
+
+def probed(
+    subscriber: WaitingSubscriber, since: datetime, conditions: Conditions, now: datetime
+) -> Why | None:
+    """Why what has waited since then is not sent although the circuit breaker lets a probe through,
+    one at a time; None if the breaker is closed."""
+    if subscriber.circuit_open_until is None:
+        return None
+    text = f"The last {subscriber.failures} attempts failed: one at a time is sent as a probe."
+    until = subscriber.next_lease_end  # of the probe
+    if until is None or until <= now:
+        until = now + conditions.sweep_interval
     return Why(WhyCode.CIRCUIT_OPEN, text, min(since, now), until)
 
 
-def slowed(subscriber: WaitingSubscriber, since: datetime, now: datetime) -> Why | None:
+def slowed(subscriber: WaitingSubscriber, ahead: int, since: datetime, now: datetime) -> Why | None:
     """Why what has waited since then is not sent to a subscriber that is sent no more than it
-    takes; None if its rate is not used up."""
+    takes, as so many others go first; None if there is no rate, or enough is left of it."""
     used_until, rate = subscriber.rate_limited_until, subscriber.rate
-    gap = timedelta(seconds=1 / rate if rate else 0)  # between two deliveries
-    if used_until is None or used_until > now + 2 * gap + timedelta(seconds=MAX_WAIT):
+    gap = timedelta(seconds=1 / rate if rate else 0)  # from one delivery to the next
+    if used_until is not None and used_until > now + 2 * gap + timedelta(seconds=MAX_WAIT):
+        used_until = None
+    if rate is None:
+        if used_until is None or used_until <= now:
+            return None
+        text = f"The subscriber asked for a pause of {in_words(used_until - now)} more."
+        return Why(WhyCode.SLOWED, text, min(since, now), used_until)
+    begin = now - max(gap, timedelta(seconds=1))  # no more is saved up
+    if used_until is not None:
+        begin = max(begin, used_until)
+    left = math.floor((now - begin) / gap + ROUNDING)
+    if ahead < left:
         return None
-    until = used_until + gap
-    if until <= now:
-        return None
-    slow = f"is sent {rate:.3g} deliveries a second" if rate else "asked for a pause"
-    text = f"The subscriber {slow}: the next goes in {in_words(until - now)}."
+    until = now + gap if left > 0 else begin + gap
+    others = f", {ahead} others first" if ahead else ""
+    text = (
+        f"The subscriber is sent {rate:.3g} deliveries a second{others}: "
+        f"the next goes in {in_words(until - now)}."
+    )
     return Why(WhyCode.SLOWED, text, min(since, now), until)

@@ -15,7 +15,7 @@ async def of_delivery(resources: Resources, delivery: DeliveryView) -> Why | Non
         return None
     now, retries = resources.clock(), len(resources.settings.delivery_schedule)
     async with resources.database.autocommit() as tx:
-        row = await waiting.delivery(tx, delivery.id, retries)
+        row = await waiting.delivery(tx, delivery.id, retries, now)
         subscriber = await waiting.subscriber(tx, delivery.subscriber_id, now)
     if row is None or subscriber is None:  # they have been deleted meanwhile
         return None

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from service.delivery.domain.delivery_state import DeliveryState
-from service.delivery.domain.delivery_why import WaitingDelivery
+from service.delivery.domain.delivery_why import MAX_AHEAD, WaitingDelivery
 from service.delivery.domain.subscriber_why import WaitingSubscriber
 from service.kit.database.connection import Connection
 from service.subscribers.domain.subscriber import SubscriberState
@@ -17,7 +17,14 @@ _DELIVERY = text("""
             (SELECT cardinality(s.schedule) FROM subscribers s WHERE s.id = d.subscriber_id),
             :retries
         ),
-        last.error, earlier.event_id, earlier.due_at
+        last.error, earlier.event_id, earlier.due_at, (
+            SELECT count(*) FROM (
+                SELECT 1 FROM deliveries q
+                WHERE q.subscriber_id = d.subscriber_id AND q.state = 'pending'
+                AND q.due_at <= least(d.due_at, :now) AND q.lease_token IS NULL AND q.id <> d.id
+                LIMIT :max_ahead
+            ) q
+        )
     FROM deliveries d
     LEFT JOIN LATERAL (
         SELECT started_at + make_interval(secs => latency_ms / 1000) AS ended_at, error
@@ -46,10 +53,13 @@ _SUBSCRIBER = text("""
 """)
 
 
-async def delivery(tx: Connection, delivery_id: str, retries: int) -> WaitingDelivery | None:
+async def delivery(
+    tx: Connection, delivery_id: str, retries: int, now: datetime
+) -> WaitingDelivery | None:
     """The delivery of this id, None if there is none; `retries` is how often one is tried again
     whose subscriber has no schedule of its own."""
-    row = await tx.first(_DELIVERY, {"id": delivery_id, "retries": retries})
+    values = {"id": delivery_id, "retries": retries, "now": now, "max_ahead": MAX_AHEAD}
+    row = await tx.first(_DELIVERY, values)
     if row is None:
         return None
     state, *rest = row

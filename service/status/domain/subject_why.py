@@ -93,9 +93,9 @@ def _ready(
     due = conditions.due("sends it to the provider", since, now)
     if due.code is WhyCode.NO_WORKER:
         return due
-    if conditions.stopped_code is not None:
-        return _stopped(conditions, conditions.stopped_code, since, now)
     free = conditions.parallel_limit(now) - conditions.with_provider
+    if conditions.stopped_code is not None:
+        return _stopped(conditions, conditions.stopped_code, since, now, has_room=free > 0)
     if free <= 0:
         return Why(WhyCode.PROVIDER_SLOTS, _slots(subject, conditions, position, now), since, None)
     if position is None or position > free:
@@ -104,9 +104,14 @@ def _ready(
     return due
 
 
-def _stopped(conditions: Conditions, code: int, since: datetime, now: datetime) -> Why:
+def _stopped(
+    conditions: Conditions, code: int, since: datetime, now: datetime, *, has_room: bool
+) -> Why:
     text = f"Submission is stopped by the provider's code {code}; one subject is sent as a probe"
     probe_at = conditions.next_probe_at
+    if not has_room:
+        text = f"{text} once a place is free."
+        return Why(WhyCode.PROVIDER_STOPPED, text, since, None)
     if probe_at is None or probe_at <= now:
         return Why(WhyCode.PROVIDER_STOPPED, f"{text} now.", since, None)
     wait = in_words(probe_at - now)

@@ -75,6 +75,7 @@ MENDED_BY: Final[Mapping[WhyCode, MendedBy]] = MappingProxyType(
 ENDLESS: Final = frozenset(
     {
         WhyCode.EARLIER_EVENT_FIRST,
+        WhyCode.SLOWED,
         WhyCode.PAUSED,
         WhyCode.DISABLED,
         WhyCode.HELD,
