@@ -74,6 +74,6 @@ def test_log_lines_say_the_same_actions() -> None:
             "sweep_failed",
         ),
         *("provider_task_conflict", "transition", "transitions", "unavailable", "unknown_setting"),
-        *("unreadable_answer", "polled", "request_failed"),
+        *("unreadable_answer", "polled", "request_failed", "given_up"),
     }
     assert found(r'action=f"(\w+)\{') == {"subscriber_"}

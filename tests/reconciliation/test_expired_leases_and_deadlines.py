@@ -17,6 +17,7 @@ from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.simulator import SimulatorClient
+from tests.support.why import worker_listening
 
 REFUSE_WRITES = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -98,6 +99,21 @@ async def test_a_subject_in_any_state_fails_at_its_deadline(
     assert (await api.event_types(subject_id))[-1] == "failed"
     rows = await fetch(api.resources, "SELECT lease_token, next_poll_at FROM subjects")
     assert [tuple(row.values()) for row in rows] == [(None, None)]
+
+
+async def test_the_log_says_why_what_is_given_up_waited(
+    api: Api, clock: Clock, logged: list[EventDict]
+) -> None:
+    ids = {(await api.create(name=name))["id"] for name in ("Ada", "Eve")}
+    await fetch(api.resources, "UPDATE provider_state SET stopped_code = 1102")
+    clock.advance(api.resources.settings.task_deadline)
+    async with worker_listening(api.resources):
+        await expired_leases_and_deadlines.sweep(api.resources)
+    (line,) = [line for line in logged if line.get("action") == "given_up"]
+    assert (line["why"], set(line["subjects"])) == ("provider_stopped", ids)
+    clock.advance(1)
+    await expired_leases_and_deadlines.sweep(api.resources)
+    assert actions(logged).count("given_up") == 1
 
 
 async def test_a_subject_that_cannot_be_ended_does_not_keep_the_sweep_from_the_others(

@@ -7,6 +7,7 @@ from functools import partial
 from service.callbacks.steps import reverify
 from service.kit.concurrency.for_each import for_each
 from service.kit.errors import Unavailable
+from service.reconciliation.steps.given_up import log_given_up
 from service.reconciliation.store import expired
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
@@ -24,6 +25,7 @@ async def sweep(resources: Resources) -> None:
     async with resources.database.transaction() as tx:
         expired_ids = await expired.expired_leases(tx, now, MAX_PER_SWEEP)
         overdue_ids = await expired.past_deadline(tx, now, MAX_PER_SWEEP)
+    await log_given_up(resources, overdue_ids)
     await _transition_in_batches(resources, expired_ids, partial(_lease_expired, now))
     await _transition_in_batches(resources, overdue_ids, partial(_deadline_exceeded, now))
     await reverify.reverify_unmatched(resources)

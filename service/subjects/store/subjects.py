@@ -73,9 +73,14 @@ async def views(
 ) -> list[WaitingView | None]:
     """The subject of each account id and subject id, in the order given; None where the account
     has no subject of this id."""
-    rows = await tx.execute(_VIEWS, {"ids": [id_ for _, id_ in accounts_and_ids]})
-    found = {(row["account_id"], row["id"]): row for row in rows}
-    return [None if (row := found.get(key)) is None else view_of(row) for key in accounts_and_ids]
+    found = await views_by_ids(tx, [id_ for _, id_ in accounts_and_ids])
+    by_key = {(subject.account_id, subject.id): subject for subject in found}
+    return [by_key.get(key) for key in accounts_and_ids]
+
+
+async def views_by_ids(tx: Connection, ids: Sequence[str]) -> list[WaitingView]:
+    """The subjects that have these ids of ours, in any order."""
+    return [view_of(row) for row in await tx.execute(_VIEWS, {"ids": ids})]
 
 
 async def by_external_id(
