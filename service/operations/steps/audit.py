@@ -4,6 +4,7 @@ What is found is looked at again at the end, all of it in one snapshot, and only
 then is reported: nothing is that merely changed from one slice to the next.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -41,6 +42,7 @@ class Extent:
     rows: int = SLICE  # of each table in a slice, or a few more
     events: float = math.inf  # with `since`: the newest, and at most so many
     subscribers: float = math.inf  # whose keys are tried: the newest, and about so many
+    at_once: int = 2  # slices, each on a connection of its own
     timeout: timedelta = STATEMENT_TIMEOUT
 
 
@@ -77,13 +79,7 @@ async def run_audit(
     """
     began, findings = perf_counter(), _Findings()
     findings.add(await _still_so(resources, extent, known))
-    slices = changed_since(resources, extent) if extent.since else _everything(resources, extent)
-    async for ranges in slices:
-        async with _limited(resources, extent) as tx:
-            await audit_slices.plan_for_slices(tx)
-            found, checked = await _check(tx, resources, ranges)
-        findings.add(found)
-        findings.checked.update(checked)
+    await _check_slices(resources, extent, findings)
     async with _limited(resources, extent) as tx:
         findings.add(await _check_waiting(tx, resources))
     async for ids in audit_keys.pages(resources, extent.subscribers):
@@ -91,6 +87,32 @@ async def run_audit(
         findings.checked["subscribers"] += len(ids)
     violations = await _still_so(resources, extent, findings.violations())
     return AuditReport(violations, dict(findings.checked), round(perf_counter() - began, 3))
+
+
+async def _check_slices(resources: Resources, extent: Extent, findings: _Findings) -> None:
+    """Check slice by slice, so many at once."""
+    slices = changed_since(resources, extent) if extent.since else _everything(resources, extent)
+    turn = asyncio.Lock()
+
+    async def check_rest() -> None:
+        while True:
+            async with turn:
+                ranges = await anext(slices, None)
+            if ranges is None:
+                return
+            async with _limited(resources, extent) as tx:
+                await audit_slices.plan_for_slices(tx)
+                found, checked = await _check(tx, resources, ranges)
+            findings.add(found)
+            findings.checked.update(checked)
+
+    tasks = [asyncio.create_task(check_rest()) for _ in range(extent.at_once)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _still_so(

@@ -37,6 +37,7 @@ async def run_if_due(resources: Resources) -> None:
         rows=ROWS,
         events=MAX_EVENTS,
         subscribers=MAX_SUBSCRIBERS,
+        at_once=1,
         timeout=TIMEOUT,
     )
     report = await run_audit(resources, extent, earlier.violations)
