@@ -282,6 +282,6 @@ async def test_a_fault_of_ours_is_logged_and_answered_as_a_problem(
         answer = await http.post("/callbacks", content=legacy_callback(None))
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     fault, failed = logged
-    assert (fault["action"], fault["path"]) == ("fault", "/callbacks/…")
+    assert (fault["action"], fault["route"]) == ("fault", "/callbacks")
     assert (failed["action"], failed["status"]) == ("request_failed", 500)
     logged.clear()

@@ -2,18 +2,25 @@
 provider's answers and callbacks spoilt, a subscriber that fails. Then it must all add up."""
 
 import asyncio
+import base64
+import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import orjson
 import pytest
 
+from service.callbacks.domain.url_tokens import callback_token
+from service.kit.crypto.encryption import Encryptor
 from service.local.processes import Child
 from service.local.stack import Stack
 from tests.chaos.world import LEASE, RunningService, flaky_receiver, stack_with_short_leases, until
+from tests.support.log_lines import documented_actions, undocumented
 from tests.support.request_bodies import request_body
 
 SEED = 20261122
+DESCRIPTION = "Whom nobody else is to read of."
 SUBJECTS = 60
 FAULTS = 8
 PARALLEL = 6
@@ -56,6 +63,33 @@ async def cause_fault(stack: Stack, rng: random.Random, workers: Sequence[Child]
     await asyncio.sleep(rng.uniform(0, 0.5))
 
 
+def secrets_of(running: Stack, subject_ids: Iterable[str]) -> list[str]:
+    """The secrets that the processes were started with, and what makes the callback addresses of
+    these subjects unforgeable."""
+    names = ("SECRET_KEY", "PROVIDER_API_KEY", "WEBHOOK_SECRETS")
+    settings = [running.env[f"CALLSHEET_{name}"].removeprefix("whsec_") for name in names]
+    encryptor = Encryptor(base64.b64decode(running.env["CALLSHEET_SECRET_KEY"]), os.urandom)
+    key = encryptor.derive("callback addresses")
+    return settings + [callback_token(key, id_).partition(".")[2] for id_ in subject_ids]
+
+
+def check_logs(world: RunningService, secrets: Sequence[str]) -> None:
+    """Each log line is one that deploy/README.md lists, and neither in them nor in an answer is a
+    secret, a callback's or a subscriber's address, or what a subject is called."""
+    lines = world.log_lines()
+    actions = documented_actions()
+    read = [orjson.loads(line) for line in lines]
+    assert [line for line in read if undocumented(line, actions)] == []
+    logged = {line.get("action") for line in read}
+    assert {"transition", "polled", "delivery_attempted", "request_failed", "started"} <= logged
+    hidden = [*secrets, DESCRIPTION, *(name for name in TROUBLES if " " in name)]
+    text = "\n".join(lines)
+    assert [secret for secret in hidden if secret in text] == []
+    assert world.answers
+    answered = "\n".join(world.answers)
+    assert [secret for secret in secrets if secret in answered] == []
+
+
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack_with_short_leases(tmp_path_factory.mktemp("storm"), **SETTINGS) as started:
@@ -79,7 +113,8 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
             made = {}
             for number, name in enumerate(names):
                 create = world.create_until_accepted if number % 5 else world.create_by_job
-                made[await create(request_body(name), f"key-{number}")] = name
+                body = request_body(name, element_description=DESCRIPTION)
+                made[await create(body, f"key-{number}")] = name
                 await asyncio.sleep(0.1)
             return made
 
@@ -110,4 +145,6 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         }
         assert disordered == {}
         assert world.violations() == "0 violations"
+        hidden = [*secrets_of(running, subjects), receiver.path, *receiver.secrets]
+        check_logs(world, hidden)
         assert [child.command.name for child in running.supervisor.ended()] == []

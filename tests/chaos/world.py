@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -55,6 +55,7 @@ class RunningService:
 
     stack: Stack
     http: httpx.AsyncClient
+    answers: list[str] = field(default_factory=list)  # the bodies that the caller was answered
 
     @classmethod
     @asynccontextmanager
@@ -68,7 +69,14 @@ class RunningService:
             trust_env=False,
             timeout=30,
         ) as http:
-            yield cls(running, http)
+            world = cls(running, http)
+            http.event_hooks["response"].append(world.keep)
+            yield world
+
+    async def keep(self, response: httpx.Response) -> None:
+        """Keep what one of the service's own paths answered."""
+        if str(response.url).startswith(self.stack.base_url):
+            self.answers.append((await response.aread()).decode())
 
     async def create(self, name: str = "Ada", **changes: object) -> str:
         """Create a subject; its id."""
@@ -234,16 +242,22 @@ class RunningService:
 
     def faults_logged(self) -> list[str]:
         """The log lines of unexpected errors, which are caught and only logged."""
-        logs = self.stack.supervisor.logs.glob("w*.log")  # of webs and workers
-        lines = [line for log in logs for line in log.read_text().splitlines()]
-        return [line for line in lines if '"action":"fault"' in line]
+        return [line for line in self.log_lines() if '"action":"fault"' in line]
+
+    def log_lines(self) -> list[str]:
+        """All log lines of webs and workers."""
+        logs = self.stack.supervisor.logs.glob("w*.log")
+        return [line for log in logs for line in log.read_text().splitlines()]
 
 
 class FlakyReceiver:
     """A subscriber that refuses one request in five, and remembers what it took: the sequences of
     each subject as they came, and the subject as it was last."""
 
+    path = "/hook-of-the-storm"  # of its URL, which is a secret to everybody else
+
     def __init__(self) -> None:
+        self.secrets: list[str] = []  # that sign for it, without their prefix
         self.accepted: defaultdict[str, list[int]] = defaultdict(list)
         self.last_states: dict[str, dict[str, Any]] = {}
         self._asked = 0
@@ -271,10 +285,12 @@ class FlakyReceiver:
 async def flaky_receiver(world: RunningService) -> AsyncIterator[FlakyReceiver]:
     receiver = FlakyReceiver()
     async with http_server(
-        Starlette(routes=[Route("/", receiver.receive, methods=["POST"])])
+        Starlette(routes=[Route(receiver.path, receiver.receive, methods=["POST"])])
     ) as address:
-        answer = await world.http.post("/v1/subscribers", json={"url": address})
+        answer = await world.http.post("/v1/subscribers", json={"url": address + receiver.path})
         assert answer.status_code == 201, answer.text
+        receiver.secrets.append(answer.json()["secret"].removeprefix("whsec_"))
+        world.answers.clear()  # that one alone shows it
         yield receiver
 
 

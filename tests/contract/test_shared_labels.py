@@ -1,5 +1,5 @@
 """Labels that processes and operators share, letter by letter: a process of another release locks,
-notifies and enqueues by these, ids of stored rows begin with them, and alerts are set on actions.
+notifies and enqueues by these, and ids of stored rows begin with them.
 """
 
 import re
@@ -48,32 +48,3 @@ def test_ids_begin_with_the_same_prefixes() -> None:
     assert event_id("sub_01kcr4", 3) == "evt_01kcr4_3"
     assert events.delivery_id_sql("e", "s") == "'dlv_' || substr(e, 5) || '_' || substr(s, 5)"
     assert found(r'name="(create_subject)"') == {"create_subject"}
-
-
-def test_log_lines_say_the_same_actions() -> None:
-    assert found(r'action="(\w+)"') - {"store_true"} == {  # that one is an option's
-        *("answer_lost", "audit_violation", "callback_stored", "fault"),
-        *("deliveries_attempted", "delivery_attempted"),
-        *("inner_port_opened", "inner_port_unavailable"),
-        *("operation_ended", "operation_started", "operation_stopped"),
-        *("resumed", "health_events_deferred", "job_dropped", "job_deferred", "lease_expired"),
-        *("answer_not_counted", "body_not_spooled", "read_failed", "result_not_recorded"),
-        *(
-            "secret_unreadable",
-            "starting",
-            "leases_not_renewed",
-            "media_checked",
-            "not_listening",
-        ),
-        *("parallel_limit_learnt", "redis_away", "redis_unusable", "secret_rotated", "started"),
-        *(
-            "stopped",
-            "stream_aborted",
-            "subscriber_health_changed",
-            "snapshot_not_read",
-            "sweep_failed",
-        ),
-        *("provider_task_conflict", "transition", "transitions", "unavailable", "unknown_setting"),
-        *("unreadable_answer", "polled", "request_failed", "given_up"),
-    }
-    assert found(r'action=f"(\w+)\{') == {"subscriber_"}

@@ -69,7 +69,7 @@ async def _answer(scope: Scope, receive: Receive, address: list[str]) -> Respons
     except CallsheetError as error:  # it was not stored: the log line is all there is of it
         return error_response(error)
     except Exception:
-        log.exception("web", action="fault", path=f"{PATH}/…")  # an address is a secret
+        log.exception("web", action="fault", route=ROUTES[len(address)])
         return fault_response()
     if result.refusal is not None:  # not raised, since its frames would hold the body
         return error_response(result.refusal)

@@ -24,6 +24,7 @@ from service.intake.domain.request_rules import external_id
 from service.intake.steps.validate import validate
 from service.intake.web.routes import accept_body
 from service.kit.errors import CallsheetError, NotFound
+from service.kit.http.answered_requests import ROUTE
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import Query
@@ -55,7 +56,7 @@ def enveloped(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             body = envelopes.error_envelope(request_id, code, envelopes.error_message(error))
             return _response(code, body, _forwarded_headers(error))
         except Exception:
-            log.exception("web", action="fault", path=request.path)
+            log.exception("web", action="fault", route=request.scope[ROUTE])
             body = envelopes.error_envelope(request_id, INTERNAL_ERROR, FAULT)
             return _response(INTERNAL_ERROR, body)
 

@@ -37,7 +37,7 @@ async def respond(
     except CallsheetError as error:
         return error_response(error)
     except Exception as error:
-        log.error("web", action="fault", path=scope["path"], exc_info=error)  # noqa: TRY400 - it is the traceback
+        log.error("web", action="fault", route=match.template, exc_info=error)  # noqa: TRY400 - it is the traceback
         return fault_response()
 
 
