@@ -27,7 +27,7 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         "what one that hangs costs fifty others; two minutes, or five if it is hard to tell",
     ),
     "ingest": (ingest, "callback ingest; a minute and a half"),
-    "metrics": (metrics_cost, "what metrics cost of a callback; three minutes"),
+    "metrics": (metrics_cost, "what metrics cost of a callback; two minutes"),
     "history": (
         with_history,
         "the same with 1,000,000 finished subjects; two minutes, 7 GB of disk",

@@ -62,10 +62,10 @@ def with_history() -> None:
     print(filled)
 
 
-def callbacks(target: Target) -> Callable[[], Measured]:
-    """Sends it callbacks for about SECONDS, by what was measured first."""
+def callbacks(target: Target, seconds: float = SECONDS) -> Callable[[], Measured]:
+    """Sends it callbacks for about so many seconds, by what was measured first."""
     warm = asyncio.run(measure(target, WARM_UP))
-    count = min(max(int(warm.rate * SECONDS), COUNTS[0]), COUNTS[-1])
+    count = min(max(int(warm.rate * seconds), COUNTS[0]), COUNTS[-1])
     return lambda: asyncio.run(measure(target, count))
 
 

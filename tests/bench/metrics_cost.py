@@ -19,7 +19,8 @@ from tests.bench.report import show
 from tests.bench.rounds import Rounds, in_turn
 from tests.bench.servers import serving, target
 
-TURNS = 10  # of each: the difference is smaller than what one turn differs from the next by
+TURNS = 12  # of each: the difference is smaller than what one turn differs from the next by
+SECONDS = 2.0  # about as long as each takes
 PROCESS = "web"  # whose CPU is compared: Postgres has no part in it
 
 
@@ -27,7 +28,10 @@ def metrics_cost() -> None:
     """Callbacks with and without what is counted and observed of each."""
     with serving() as running, unmeasured(running) as without:
         results = in_turn(
-            {"without": callbacks(without), "with": callbacks(target(running, "web"))},
+            {
+                "without": callbacks(without, SECONDS),
+                "with": callbacks(target(running, "web"), SECONDS),
+            },
             turns=TURNS,
         )
     print(f"\nmetrics of a callback; medians of {TURNS} rounds in turn")
@@ -35,7 +39,8 @@ def metrics_cost() -> None:
     dearer = _cpu_ratios(results["with"], results["without"])
     if dearer:
         print(f"CPU of web, times without: {aims.judged(median(dearer), aims.METRICS)}")
-        print(f"95 % interval of that: {of_median(dearer)}")
+        interval = " to ".join(f"{bound:.2f}" for bound in of_median(dearer) or ())
+        print(f"95 % interval of that: {interval}")
 
 
 @contextmanager
