@@ -153,7 +153,8 @@ async def test_an_unknown_key_cannot_be_told_from_a_wrong_signature(
         wrong = access_token(access_key, "css_wrong", clock().timestamp())
         with executed_statements() as statements:
             answer = await get_with_token(api, OURS, wrong)
-        observed.append((answer.status_code, answer.json(), statements))
+        said = answer.text.replace(answer.headers["x-request-id"], "")
+        observed.append((answer.status_code, said, statements))
     assert observed[0] == observed[1]
     (row,) = await fetch(
         api.resources, "SELECT last_used_at FROM api_keys WHERE secret IS NOT NULL"

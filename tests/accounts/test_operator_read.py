@@ -16,6 +16,7 @@ from tests.support.callbacks import current_callback, url_token
 from tests.support.callbacks import signed_headers as signed
 from tests.support.database import fetch
 from tests.support.event_streams import FeedApi, open_stream, web_server
+from tests.support.operations import make_replay
 from tests.support.request_bodies import request_body
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -53,6 +54,7 @@ async def ids(api: Api, subscriber: WebhookReceiver) -> dict[str, str]:
     found = dict.fromkeys(PARAMETERS, "one_of_none")
     found |= dict.fromkeys(("subject_id", "task_id"), subject["id"])
     found |= {"subscriber_id": made["id"], "delivery_id": deliveries[0]["id"]}
+    found["operation_id"] = await make_replay(api, made["id"])
     return found | {"callback_id": callback["id"]}
 
 
