@@ -39,21 +39,29 @@ async def test_no_secret_is_logged_in_a_whole_flow_with_its_accidents(
     logged: list[EventDict],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    made = await api.subscribe(subscriber.url)
+    made = await api.subscribe(f"{subscriber.url}/of-a-secret-path")
     key = api.http.headers["authorization"].removeprefix("Bearer ")
     await provider.admin(
         "faults", [{"answer": "drop", "accept": True}, {"code": 1102}, {"code": 5001}]
     )
     await provider.admin("faults", {"on": "query", "code": 1000})
-    for _ in range(4):
-        await api.create()
+    personal = ["Zuleika Dobson", "An undergraduate's delight.", "/portrait.png?token=abc", "/told"]
+    name, description, media, callback_path = personal
+    called = {"element_name": name, "element_description": description}
+    for _ in range(3):
+        await api.create(**called, callback_url=subscriber.url + callback_path)
         await api.work()
+    refer = [{"image_url": f"http://127.0.0.1:65010{media}"}]
+    images = {"frontal_image": f"http://127.0.0.1:65010{media}&1", "refer_images": refer}
+    await api.create(**called, element_image_list=images)
+    await api.work()
     await api.http.post("/v1/subjects", json=request_body(element_name=""))
     await api.http.get("/v1/subjects", headers={"authorization": f"Bearer {key}x"})
     await api.http.post("/callbacks", content=b"{}", headers={"webhook-id": WEBHOOK_SECRET})
     url = api.resources.settings.database_url
     password = url.partition("://")[2].partition(":")[2].partition("@")[0]
     secrets = [made["secret"], key, API_KEY, SECRET_KEY, WEBHOOK_SECRET, password]
+    secrets += [*personal, "of-a-secret-path"]
     assert len(logged) > 10
     for line in logged:
         assert secrets_in(" ".join(plain(line)), *secrets) == [], line
