@@ -228,6 +228,7 @@ def _keys_commands(command: Add) -> None:
         help=f"the scopes of the key, separated by commas, of {', '.join(SCOPES)} "
         "(default: %(default)s)",
     )
+    create.add_argument("--name", help="whose or what the key is for; left out: it has no name")
     create.add_argument(
         "--pair",
         action="store_true",

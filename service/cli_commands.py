@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from getpass import getpass
+from typing import Any
 
 import uvloop
 
@@ -138,11 +139,12 @@ async def _keys_create(resources: Resources, given: argparse.Namespace) -> int:
     scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
     key_id = resources.new_id("key")
     key_options = (given.account, scopes, given.expires_in, key_id)
+    by: dict[str, Any] = {"name": given.name, "actor": command_line()}
     if given.pair:
-        pair = await api_keys.create_pair(resources, *key_options, actor=command_line())
+        pair = await api_keys.create_pair(resources, *key_options, **by)
         made = [pair.access_key, pair.secret_key]
     else:
-        made = [await api_keys.create(resources, *key_options, actor=command_line())]
+        made = [await api_keys.create(resources, *key_options, **by)]
     print(f"id  {key_id}", *made, sep="\n")
     return 0
 
@@ -170,7 +172,8 @@ def _key_line(view: api_keys.ApiKeyView, width: int) -> str:
     times = (format_rfc3339(at) or "-" for at in (key.created_at, key.expires_at, key.last_used_at))
     created, expires, used = (f"{moment:24}" for moment in times)
     known = f"{key.id:30} {key.prefix:12} {key.account_name:{width}} {scopes:{SCOPES_WIDTH}}"
-    return f"{known} created {created} expires {expires} used {used} {view.state}"
+    line = f"{known} created {created} expires {expires} used {used} {view.state}"
+    return line if key.name is None else f"{line} {key.name}"
 
 
 @_with_resources

@@ -77,7 +77,8 @@ async def _account_id(resources: Resources, name: str | None) -> str | None:
 
 def _action_line(entry: ActionRecord) -> str:
     by, at = entry.actor, format_rfc3339(entry.at)
-    who = f"{by['key_id'] or by['kind']} {by['name']}@{by['origin'] or '-'}"
+    key = by["key_name"] or by["key_id"] or by["kind"]
+    who = f"{key} {by['name']}@{by['origin'] or '-'}"
     change = " -> ".join(
         json.dumps(values, ensure_ascii=False) for values in (entry.before, entry.after) if values
     )

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.LargeBinary(), unique=True, nullable=False),
         sa.Column("secret", sa.LargeBinary()),
         sa.Column("prefix", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text()),
         sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("expires_at", TIME),

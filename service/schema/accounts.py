@@ -26,6 +26,7 @@ api_keys = Table(
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("secret", LargeBinary),  # of a pair: its secret key, encrypted
     Column("prefix", Text, nullable=False),  # its first characters, by which people recognise it
+    Column("name", Text),  # whose or what it is for; null: nobody said
     Column("scopes", ARRAY(Text), nullable=False),
     Column("created_at", Time, nullable=False),
     Column("expires_at", Time),

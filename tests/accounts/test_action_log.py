@@ -15,7 +15,7 @@ from tests.support.clock import Clock
 from tests.support.database import executed_statements, query_plan, table_scans
 
 EVERYTHING = ActionFilter()
-ACTOR = Actor(ActorKind.KEY, "operations", "127.0.0.1", "key_1")
+ACTOR = Actor(ActorKind.KEY, "operations", "127.0.0.1", "key_1", "Ada's")
 
 
 async def write(resources: Resources, *written: Action, actor: Actor | None = ACTOR) -> None:
@@ -47,6 +47,7 @@ async def test_an_entry_says_who_did_what_to_what(resources: Resources, account:
         "name": "operations",
         "origin": "127.0.0.1",
         "key_id": "key_1",
+        "key_name": "Ada's",
         "session": None,
     }
     assert (entry.action, entry.object_id, entry.account) == ("key_revoked", "key_2", "acme")

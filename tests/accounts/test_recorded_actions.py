@@ -67,7 +67,9 @@ async def test_each_change_with_an_operators_key_is_written_once(
     own_ids: dict[str, str],
     clock: Clock,
 ) -> None:
-    key = await api_keys.create(api.resources, "operations", ["operator"], key_id="key_1")
+    key = await api_keys.create(
+        api.resources, "operations", ["operator"], key_id="key_1", name="Ada's"
+    )
     (acme,) = await fetch(api.resources, "SELECT id FROM accounts WHERE name = 'acme'")
     written: list[dict[str, Any]] = []
     for method, path in CHANGES:
@@ -82,6 +84,7 @@ async def test_each_change_with_an_operators_key_is_written_once(
             "name": "operations",
             "origin": "127.0.0.1",
             "key_id": "key_1",
+            "key_name": "Ada's",
             "session": None,
         }
         assert entry["at"] == clock()
@@ -261,11 +264,12 @@ async def by_command(resources: Resources) -> list[tuple[str, str | None]]:
 async def test_commands_that_change_keys_are_written_once_and_no_key_is(
     api: Api, environ: dict[str, str]
 ) -> None:
-    made = await run(environ, "keys", "create", "--account", "acme")
+    made = await run(environ, "keys", "create", "--account", "acme", "--name", "Ada's")
     pair = await run(environ, "keys", "create", "--account", "acme", "--pair")
     (_, key_id, key), (_, pair_id, *keys) = (done.stdout.split() for done in (made, pair))
     for _ in range(2):  # the second time it is revoked already
-        await run(environ, "keys", "revoke", key_id)
+        revoked = await run(environ, "keys", "revoke", key_id)
+        assert revoked.stdout.endswith(" revoked Ada's\n")
     done = [("key_created", key_id), ("key_created", pair_id), ("key_revoked", key_id)]
     assert await by_command(api.resources) == done
     written = str(await rows(api.resources))

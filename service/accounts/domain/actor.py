@@ -19,6 +19,7 @@ class Actor:
     name: str  # the name of the key's account; of a command, the user of the operating system
     origin: str | None  # the address that a request came from, as we see it; a command's host
     key_id: str | None = None  # None: a command
+    key_name: str | None = None  # None: a command, or a key without one
     session: str | None = None  # of the page for people; None: it was none
     request_id: str | None = None  # None: a command
 

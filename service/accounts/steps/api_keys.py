@@ -26,7 +26,7 @@ ACCESS_KEY_BYTES = 16
 API_KEY_PREFIX = "csk_"
 ACCESS_KEY_PREFIX, SECRET_KEY_PREFIX = "csa_", "css_"  # of a key pair
 SHOWN_PREFIX_LENGTH = 12  # characters of a key that lists show
-MAX_ACCOUNT_NAME = 100
+MAX_ACCOUNT_NAME = 100  # characters; and so many of a key's name
 MAX_LIFETIME = timedelta(days=3650)  # of a key that expires at all; our own rule
 
 
@@ -61,15 +61,17 @@ async def create(  # noqa: PLR0913 - one row's worth
     expires_in: str | None = None,
     key_id: str | None = None,
     *,
+    name: str | None = None,
     actor: Actor | None = None,
 ) -> str:
     """A new API key of the account of this name, which is created if there is none.
 
     `expires_in` is a time such as 90d or 12h; None: the key does not expire. `key_id` None: a new
-    id. `actor`: who makes it, for the action log. Invalid with every error.
+    id. `name`: whose or what the key is for. `actor`: who makes it, for the action log. Invalid
+    with every error.
     """
     key = API_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
-    await _add(resources, account, scopes, expires_in, key_id, key, actor=actor)
+    await _add(resources, account, scopes, expires_in, key_id, key, name=name, actor=actor)
     return key
 
 
@@ -80,12 +82,14 @@ async def create_pair(  # noqa: PLR0913 - one row's worth
     expires_in: str | None = None,
     key_id: str | None = None,
     *,
+    name: str | None = None,
     actor: Actor | None = None,
 ) -> KeyPair:
     """A new key pair of the account of this name; arguments and errors are those of `create`."""
     access_key = ACCESS_KEY_PREFIX + encode_base64url(resources.random_bytes(ACCESS_KEY_BYTES))
     secret_key = SECRET_KEY_PREFIX + encode_base64url(resources.random_bytes(KEY_BYTES))
-    await _add(resources, account, scopes, expires_in, key_id, access_key, secret_key, actor)
+    keys = (access_key, secret_key)
+    await _add(resources, account, scopes, expires_in, key_id, *keys, name=name, actor=actor)
     return KeyPair(access_key, secret_key)
 
 
@@ -97,12 +101,15 @@ async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
     key_id: str | None,
     key: str,
     secret_key: str | None = None,
-    actor: Actor | None = None,
+    *,
+    name: str | None,
+    actor: Actor | None,
 ) -> None:
     errors = _scope_errors(scopes)
-    if not 0 < len(account) <= MAX_ACCOUNT_NAME or not account.isprintable():
-        rule = f"account must have 1 to {MAX_ACCOUNT_NAME} printable characters"
-        errors.append(FieldError("/account", "account", rule))
+    for field_, text in (("account", account), ("name", name)):
+        if text is not None and not (0 < len(text) <= MAX_ACCOUNT_NAME and text.isprintable()):
+            rule = f"{field_} must have 1 to {MAX_ACCOUNT_NAME} printable characters"
+            errors.append(FieldError(f"/{field_}", field_, rule))
     now = resources.clock()
     expires_at = _expires_at(expires_in, now, errors)
     if errors:
@@ -124,8 +131,13 @@ async def _add(  # noqa: PLR0913, PLR0917 - one row's worth
             now=now,
             expires_at=expires_at,
             secret=encrypted,
+            name=name,
         )
-        made = {"scopes": list(dict.fromkeys(scopes)), "expires_at": format_rfc3339(expires_at)}
+        made = {
+            "name": name,
+            "scopes": list(dict.fromkeys(scopes)),
+            "expires_at": format_rfc3339(expires_at),
+        }
         action = Action(ActionKind.KEY_CREATED, key_id, account_id, after=made)
         await action_log.record(tx, resources, actor, action)
 

@@ -21,6 +21,7 @@ class ApiKey:
     expires_at: datetime | None  # None: it does not expire
     revoked_at: datetime | None  # None: it is not revoked
     last_used_at: datetime | None  # to the minute; None: it was never used
+    name: str | None  # whose or what it is for; None: nobody said
 
 
 _ENSURE_ACCOUNT = text("""
@@ -53,6 +54,7 @@ async def add(  # noqa: PLR0913 - one row's worth
     now: datetime,
     expires_at: datetime | None,
     secret: bytes | None = None,
+    name: str | None = None,
 ) -> None:
     """Write a key by its SHA-256 `digest`.
 
@@ -68,13 +70,14 @@ async def add(  # noqa: PLR0913 - one row's worth
             created_at=now,
             expires_at=expires_at,
             secret=secret,
+            name=name,
         )
     )
 
 
 _KEYS = """
     SELECT k.id, k.prefix, a.name, k.scopes, k.created_at, k.expires_at, k.revoked_at,
-        k.last_used_at
+        k.last_used_at, k.name
     FROM api_keys k JOIN accounts a ON a.id = k.account_id
 """
 _LIST = text(f"{_KEYS} ORDER BY k.created_at, k.id")

@@ -22,6 +22,7 @@ class Caller:
     account_name: str  # of that account
     scopes: frozenset[str]  # of the key: see effective_scopes()
     own_account: str  # the name of the account that the key belongs to
+    key_name: str | None = None  # of the key; None: it has none
 
     @property
     def is_operator(self) -> bool:
@@ -56,7 +57,7 @@ class KeyOwner:
 
 _OWNERS_BY_DIGEST = text("""
     SELECT k.hash, k.id, a.id, a.name, k.scopes, k.secret,
-        k.last_used_at IS NULL OR k.last_used_at < :stale, k.expires_at
+        k.last_used_at IS NULL OR k.last_used_at < :stale, k.expires_at, k.name
     FROM api_keys k JOIN accounts a ON a.id = k.account_id
     WHERE k.hash = ANY (CAST(:digests AS bytea[])) AND k.revoked_at IS NULL
     AND (k.expires_at IS NULL OR k.expires_at > :now)
@@ -74,7 +75,7 @@ async def owners_by_digest(
     values = {"digests": digests, "now": now, "stale": now - LAST_USED_RESOLUTION}
     return {
         row[0]: KeyOwner(
-            Caller(row[1], row[2], row[3], effective_scopes(row[4]), own_account=row[3]), *row[5:]
+            Caller(row[1], row[2], row[3], effective_scopes(row[4]), row[3], row[8]), *row[5:8]
         )
         for row in await tx.execute(_OWNERS_BY_DIGEST, values)
     }

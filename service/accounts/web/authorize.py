@@ -67,6 +67,7 @@ def actor_of(request: Request, caller: Caller) -> Actor | None:
         caller.own_account,
         origin,
         caller.key_id,
+        caller.key_name,
         request_id=current_request_id(),
     )
 
