@@ -1,5 +1,6 @@
 """Replays are bulk operations: a small one is done by the request, a large one by workers."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 
 from service.accounts.domain.scopes import DEFAULT_SCOPES, KeyScope
 from service.accounts.steps import api_keys
-from service.operations.steps import make_operation, replay
+from service.operations.steps import make_operation, replay, run_operation
 from service.subjects.domain.work import Work
 from tests.schema.test_plans import EMPTIED, FILLED, unbounded
 from tests.support.api import Api
@@ -78,6 +79,28 @@ async def test_a_small_replay_is_done_when_it_is_answered(api: Api, clock: Clock
     assert (shown["what"], shown["state"], counts(shown)) == ("replay", "done", (2, 2, 0, 0))
     assert {item["state"] for item in shown["first"]} == {"missing"}
     assert "account" not in shown
+
+
+async def test_a_small_replay_whose_request_is_cut_off_is_done_by_a_worker(
+    api: Api, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await with_history(api, clock, 3)
+    (acme,) = await fetch(api.resources, "SELECT id FROM accounts")
+
+    async def cut_off(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(run_operation, "run_at_once", cut_off)
+    body = {"since": LONG_AGO, "only": "missing"}
+    with pytest.raises(asyncio.CancelledError):
+        await replay.replay_events(api.resources, acme["id"], None, made["id"], body)
+    await api.work(Work.OPERATE)
+    assert await delivery_rows(api, made) == [], "its lease runs"
+    clock.advance(api.resources.settings.lease)
+    await api.work(Work.OPERATE)
+    assert len(await delivery_rows(api, made)) == 3
+    (row,) = await fetch(api.resources, "SELECT * FROM operations")
+    assert (row["state"], row["done"]) == ("done", 3)
 
 
 async def test_a_large_replay_is_done_by_workers(api: Api, clock: Clock) -> None:

@@ -8,7 +8,6 @@ import structlog
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
-from service.accounts.store.authentication import Caller
 from service.delivery.steps.replay import sendable, validate_replay
 from service.kit.errors import Conflict
 from service.operations.domain.operation import OperationKind
@@ -22,7 +21,7 @@ from service.subscribers.store import subscribers
 log = structlog.get_logger()
 
 AT_ONCE = 1000  # deliveries that a request sends itself
-MAX_RUNNING = 10  # operations of one account at once, beyond which it starts no replay
+MAX_RUNNING = 10  # replays of one account at once, beyond which it starts no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +34,15 @@ class ReplayResult:
 
 
 async def replay_events(
-    resources: Resources, caller: Caller, actor: Actor | None, subscriber_id: str, body: object
+    resources: Resources, account_id: str, actor: Actor | None, subscriber_id: str, body: object
 ) -> ReplayResult:
-    """Send a subscriber of the caller's account the events that the JSON body asks for and that are
+    """Send a subscriber of this account the events that the JSON body asks for and that are
     not on their way to it.
 
     Invalid with every error in the body; NotFound; Conflict if the subscriber is disabled, or too
-    many operations of the account are running.
+    many replays of the account are running.
     """
-    now, account_id = resources.clock(), caller.account_id
+    now = resources.clock()
     request = validate_replay(body, now)
     async with resources.database.autocommit() as tx:
         sendable(await subscribers.get(tx, account_id, subscriber_id), account_id)
@@ -86,8 +85,8 @@ async def _in_background(
     resources: Resources, actor: Actor | None, counted: Operation
 ) -> ReplayResult:
     async with resources.database.transaction() as tx:
-        if await operations.count_running(tx, str(counted.account_id)) >= MAX_RUNNING:
-            message = f"{MAX_RUNNING} operations of this account are running: let one end first."
+        if await operations.count_running_replays(tx, str(counted.account_id)) >= MAX_RUNNING:
+            message = f"{MAX_RUNNING} replays of this account are running: let one end first."
             raise Conflict(message, "operations_running")
         await make_operation.start(tx, counted)
         await action_log.record(tx, resources, actor, _replayed(counted))

@@ -89,8 +89,9 @@ _CLAIM = text("""
     FROM due WHERE o.id = due.id
     RETURNING o.id, o.lease_token, due.next_step_at
 """)
-_COUNT_RUNNING = text("""
-    SELECT count(*) FROM operations WHERE state = 'running' AND account_id = :account_id
+_COUNT_RUNNING_REPLAYS = text("""
+    SELECT count(*) FROM operations
+    WHERE state = 'running' AND what = 'replay' AND account_id = :account_id
 """)
 _PRUNE = text("""
     DELETE FROM operations WHERE id = ANY (ARRAY(
@@ -153,9 +154,9 @@ async def save(tx: Connection, operation: Operation) -> None:
     await tx.execute(update(operations).where(operations.c.id == operation.id).values(**values))
 
 
-async def count_running(tx: Connection, account_id: str) -> int:
-    """How many operations of this account alone are running."""
-    return int(await tx.scalar(_COUNT_RUNNING, {"account_id": account_id}))
+async def count_running_replays(tx: Connection, account_id: str) -> int:
+    """How many replays to subscribers of this account are running."""
+    return int(await tx.scalar(_COUNT_RUNNING_REPLAYS, {"account_id": account_id}))
 
 
 async def prune(tx: Connection, before: datetime, limit: int) -> int:

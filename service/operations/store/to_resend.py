@@ -34,9 +34,9 @@ def _statement(scanned: str) -> TextClause:
             SELECT id, event_id, subscriber_id, ordering_key, created_at, state, finished_at
             FROM deliveries WHERE {scanned} LIMIT :scanned
         ) d
-        CROSS JOIN LATERAL (
+        LEFT JOIN LATERAL (
             SELECT account_id, state FROM subscribers WHERE id = d.subscriber_id LIMIT 1
-        ) s
+        ) s ON true
         ORDER BY d.subscriber_id, d.created_at, d.id
     """)  # noqa: S608 - only our own words are put in
 

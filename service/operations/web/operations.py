@@ -90,7 +90,7 @@ async def replay(request: Request) -> Response:
     body = await read_json(request, MAX_SMALL_BODY)
     result = await replay_steps.replay_events(
         resources(request),
-        caller,
+        caller.account_id,
         actor_of(request, caller),
         path_parameter(request, "subscriber_id"),
         body,
