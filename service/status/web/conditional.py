@@ -33,7 +33,7 @@ _ESCAPED: Final = re.compile(r"\\(.)")
 def opaque_tag(subject: SubjectView) -> str:
     """What the weak ETag of a subject has between its quotes. It changes with each change of state,
     even one that makes no event (`attempts` rises with every claim, so no ETag comes back), and
-    with each warning; not with the position in the queue."""
+    with each warning; not with the position in the queue, nor with `why`."""
     warned = f"-{len(subject.warnings)}" if subject.warnings else ""
     return f"{subject.version}-{subject.state}-{subject.attempts}{warned}"
 
