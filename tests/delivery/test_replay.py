@@ -133,6 +133,13 @@ async def test_only_events_created_in_the_time_asked_for_are_sent(api: Api, cloc
     assert await replay_count(api, subscription, "missing") == 1
 
 
+async def test_a_replay_may_begin_at_the_first_moment_that_there_is(api: Api) -> None:
+    subscription = await api.subscribe("http://127.0.0.1:9999")
+    await api.create()
+    since = "0001-01-01T00:00:00Z"
+    assert await replay_count(api, subscription, "all", since=since, dry_run=True) == 0
+
+
 async def test_no_event_of_the_time_asked_for_is_left_out_although_the_feed_is_disordered(
     api: Api, clock: Clock
 ) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from service.delivery.domain.replay_kind import STATES, ReplayKind
 from service.event_feed.store.feed import Position
 from service.kit.database.connection import Connection
+from service.kit.timestamps import EPOCH
 from service.schema.base import one_of
 from service.subjects.store.events import WANTS_EVENT, delivery_id_sql
 
@@ -68,7 +69,8 @@ async def find_window(
     last_xid = await tx.scalar(_LAST_XID, {"account_id": account_id})
     if last_xid is None:
         return None
-    first_xid = await _xid_before(tx, account_id, since - DISORDER, 0, last_xid)
+    begin = max(since, EPOCH) - DISORDER  # datetime has no time before the first of its year 1
+    first_xid = await _xid_before(tx, account_id, begin, 0, last_xid)
     last_xid = await _xid_before(tx, account_id, until + DISORDER, first_xid, last_xid)
     return ReplayWindow(account_id, since, until, cut_off, Position(first_xid, 0), last_xid)
 
