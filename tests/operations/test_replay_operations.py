@@ -257,6 +257,20 @@ async def test_lists_of_operations_narrow_and_go_on(api: Api, clock: Clock) -> N
         assert answer.status_code == 422, params
 
 
+async def test_a_page_of_operations_takes_as_many_statements_as_one_operation(api: Api) -> None:
+    made = [await make(api, "cancel", {"account": "acme"}) for _ in range(5)]
+    headers = await as_operator(api)
+
+    async def statements(limit: int) -> int:
+        with executed_statements() as executed:
+            answer = await api.http.get("/v1/operations", params={"limit": limit}, headers=headers)
+        assert len(answer.json()["data"]) == limit
+        return len(executed)
+
+    await statements(1)  # by which the key is remembered
+    assert await statements(len(made)) == await statements(1)
+
+
 async def test_who_reads_only_sees_operations_and_changes_none(api: Api) -> None:
     operation = await make(api, "cancel", {})
     key = await api_keys.create(api.resources, "operations", [KeyScope.OPERATOR_READ])

@@ -1,5 +1,6 @@
 """/v1/operations: resend, replay and cancel of many; and an account's own replays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -36,7 +37,7 @@ async def create(request: Request) -> Response:
     made = await make_operation.make_operation(resources(request), actor_of(request, caller), body)
     if not made.dry_run:
         return await _answer(request, caller, made.operation, 202, located=True)
-    shown = await _shown(request, caller, made.operation)
+    (shown,) = await _shown(request, caller, [made.operation])
     counted = ("what", "filter", "count", "count_exact", "cannot", "first", "cut_off", "account")
     return json_response({name: shown[name] for name in counted} | {"dry_run": True})
 
@@ -58,7 +59,7 @@ async def list_operations(request: Request) -> Response:
         after=after,
     )
     found, cursor = await operation_list.list_operations(resources(request), criteria, limit)
-    return page([await _shown(request, caller, operation) for operation in found], cursor)
+    return page(await _shown(request, caller, found), cursor)
 
 
 async def get(request: Request) -> Response:
@@ -120,13 +121,27 @@ async def _answer(
     *,
     located: bool = False,
 ) -> Response:
-    shown = await _shown(request, caller, operation)
+    (shown,) = await _shown(request, caller, [operation])
     return json_response(shown, status, _location(operation) if located else {})
 
 
-async def _shown(request: Request, caller: Caller, operation: Operation) -> dict[str, Any]:
-    """An operation as JSON. To operators it names the account; null: it is over every account."""
-    shown = {
+async def _shown(
+    request: Request, caller: Caller, found: Sequence[Operation]
+) -> list[dict[str, Any]]:
+    """Operations as JSON. To operators each names its account; null: it is over every account."""
+    shown = [_representation(operation) for operation in found]
+    if not caller.sees_all:
+        return shown
+    account_ids = {operation.account_id for operation in found if operation.account_id is not None}
+    named = await authenticate.account_fields(resources(request), caller, account_ids)
+    return [
+        members | named.get(operation.account_id or "", {"account": None})
+        for members, operation in zip(shown, found, strict=True)
+    ]
+
+
+def _representation(operation: Operation) -> dict[str, Any]:
+    return {
         "id": operation.id,
         "what": operation.what,
         "state": operation.state,
@@ -147,10 +162,3 @@ async def _shown(request: Request, caller: Caller, operation: Operation) -> dict
         "created_at": format_rfc3339(operation.created_at),
         "finished_at": format_rfc3339(operation.finished_at),
     }
-    if not caller.sees_all:
-        return shown
-    account_id = operation.account_id
-    named = await authenticate.account_fields(
-        resources(request), caller, () if account_id is None else (account_id,)
-    )
-    return shown | named.get(account_id or "", {"account": None})
