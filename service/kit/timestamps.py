@@ -48,6 +48,12 @@ def to_milliseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
+def seconds_between(earlier: datetime, later: datetime) -> float:
+    """The seconds from one moment to another; 0 where the clocks of two processes, which noted one
+    each, have it the other way round."""
+    return max(0.0, (later - earlier).total_seconds())
+
+
 def parse_duration(text: str, max_seconds: float) -> float:
     """The seconds of a duration such as 90, 90s, 5m, 1h or 2d; ValueError, with the rule, for
     anything else, and for what is not from 1 to `max_seconds`."""

@@ -15,6 +15,7 @@ from service.kit.timestamps import (
     parse_duration,
     parse_retry_after,
     parse_rfc3339,
+    seconds_between,
     to_milliseconds,
 )
 
@@ -24,6 +25,11 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 def test_times_are_shown_in_utc_with_milliseconds() -> None:
     assert format_rfc3339(datetime(2026, 1, 2, 3, 4, 5, 678999, UTC)) == "2026-01-02T03:04:05.678Z"
     assert format_rfc3339(None) is None
+
+
+def test_no_time_is_less_than_nothing_although_a_clock_is_behind() -> None:
+    assert seconds_between(NOW, NOW + timedelta(seconds=2.5)) == 2.5
+    assert seconds_between(NOW, NOW - timedelta(milliseconds=1)) == 0
 
 
 def test_a_time_is_read_in_any_zone_and_not_without_one() -> None:

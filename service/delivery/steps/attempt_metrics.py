@@ -8,6 +8,7 @@ from typing import Final
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.store.claim import DueDelivery
 from service.delivery.store.record import AttemptRecord
+from service.kit.timestamps import seconds_between
 from service.metrics import DELIVERY_ATTEMPT_DURATION, DELIVERY_ATTEMPTS, DELIVERY_DELAY
 from service.subscribers.domain.subscriber import SubscriberType
 
@@ -54,7 +55,7 @@ def _observe_delay(delivery: DueDelivery, attempt: AttemptRecord) -> None:
     """Observe how long the event waited; what was replayed says nothing of that."""
     if delivery.event_at is None:
         return
-    waited = (attempt.started_at - delivery.event_at).total_seconds()
+    waited = seconds_between(delivery.event_at, attempt.started_at)
     if delivery.attempts == 0:
         _UNTIL_FIRST_ATTEMPT.observe(waited)
     if attempt.state is DeliveryState.DELIVERED:

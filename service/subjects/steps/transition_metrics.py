@@ -7,6 +7,7 @@ there can be is shown from the start, with 0: an alert sees the first of its kin
 from collections.abc import Iterable
 from typing import Final
 
+from service.kit.timestamps import seconds_between
 from service.metrics import (
     LEASES_EXPIRED,
     PROVIDER_TIME,
@@ -62,6 +63,6 @@ def _observe_times(before: Subject, after: Subject) -> None:
     if after.provider_task_id is None:
         return
     if before.provider_task_id is None:
-        SUBMIT_WAIT.observe((after.updated_at - after.created_at).total_seconds())
+        SUBMIT_WAIT.observe(seconds_between(after.created_at, after.updated_at))
     if after.finished_at is not None and after.claimed_at is not None:
-        PROVIDER_TIME.observe((after.finished_at - after.claimed_at).total_seconds())
+        PROVIDER_TIME.observe(seconds_between(after.claimed_at, after.finished_at))
