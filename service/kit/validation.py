@@ -9,11 +9,13 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from service.kit.errors import FieldError, Invalid
 from service.kit.network import url_policy
+from service.kit.timestamps import parse_rfc3339
 
 MAX_ERRORS = 100  # of one request; the others are not told
 MAX_HINTS = 5  # mistyped names for which the closest known one is suggested
@@ -223,6 +225,16 @@ def normalized_text(context: ValidationContext, at: str, value: object, limit: i
         if "Cs" in kinds:
             context.add_error(at, "not_unicode", "must not contain half a surrogate pair")
     return unicodedata.normalize("NFC", raw)
+
+
+def time(context: ValidationContext, at: str, value: object) -> datetime | None:
+    """A time with its zone, in UTC; None if it is none."""
+    text = string(context, at, value)
+    moment = None if text is None else parse_rfc3339(text)
+    if moment is None and text is not None:
+        rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
+        context.add_error(at, "not_a_time", rule)
+    return moment
 
 
 def ascii_text(context: ValidationContext, at: str, value: object, allowed: range) -> str | None:

@@ -17,7 +17,6 @@ from service.delivery.store.replay import ReplayTarget
 from service.kit import validation
 from service.kit.database.connection import Connection
 from service.kit.errors import Conflict, FieldError, Invalid, NotFound
-from service.kit.timestamps import parse_rfc3339
 from service.kit.validation import Reader, ValidationContext
 from service.resources import Resources
 from service.subjects.domain.work import Work
@@ -107,16 +106,6 @@ def validate_replay(body: object, now: datetime) -> ReplayRequest:
     return request
 
 
-def read_time(context: ValidationContext, at: str, value: object) -> datetime | None:
-    """A time with its zone; None if it is none."""
-    text = validation.string(context, at, value)
-    moment = None if text is None else parse_rfc3339(text)
-    if moment is None and text is not None:
-        rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
-        context.add_error(at, "not_a_time", rule)
-    return moment
-
-
 def read_boolean(context: ValidationContext, at: str, value: object) -> bool:
     """True or false."""
     if not isinstance(value, bool):
@@ -131,8 +120,8 @@ def read_kind(context: ValidationContext, at: str, value: object) -> ReplayKind 
 
 
 READERS: Mapping[str, Reader] = {
-    "since": read_time,
-    "until": read_time,
+    "since": validation.time,
+    "until": validation.time,
     "only": read_kind,
     "dry_run": read_boolean,
 }

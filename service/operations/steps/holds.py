@@ -1,7 +1,6 @@
 """Holds: an operator stops the intake, submissions or deliveries, and lets them go on."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
@@ -9,8 +8,8 @@ from service.accounts.steps import action_log
 from service.accounts.steps.api_keys import MAX_ACCOUNT_NAME
 from service.accounts.store import api_keys
 from service.kit.errors import Conflict, FieldError, Invalid, NotFound
-from service.kit.timestamps import format_rfc3339, parse_rfc3339
-from service.kit.validation import Reader, ValidationContext, one_of, read_object, string, text
+from service.kit.timestamps import format_rfc3339
+from service.kit.validation import Reader, ValidationContext, one_of, read_object, text, time
 from service.operations.domain.hold import Hold, HoldTarget
 from service.operations.store import holds
 from service.resources import Resources
@@ -109,18 +108,9 @@ def _printable(context: ValidationContext, at: str, value: object, limit: int) -
     return given
 
 
-def _until(context: ValidationContext, at: str, value: object) -> datetime | None:
-    given = string(context, at, value)
-    moment = None if given is None else parse_rfc3339(given)
-    if given is not None and moment is None:
-        rule = "must be an RFC 3339 time with a zone, as 2026-01-02T03:04:05.678Z"
-        context.add_error(at, "time", rule)
-    return moment
-
-
 _READERS: Mapping[str, Reader] = {
     "what": _what,
     "account": _account,
     "reason": _reason,
-    "until": _until,
+    "until": time,
 }

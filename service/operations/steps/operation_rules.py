@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from service.accounts.steps.api_keys import MAX_ACCOUNT_NAME
 from service.delivery.domain.delivery_state import ENDED, DeliveryState
-from service.delivery.steps.replay import read_boolean, read_kind, read_time
+from service.delivery.steps.replay import read_boolean, read_kind
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit import validation
 from service.kit.validation import Reader, ValidationContext
@@ -102,7 +102,10 @@ def _word_of(words: tuple[str, ...]) -> Callable[[ValidationContext, str, object
     return read
 
 
-CREATED: Mapping[str, Reader] = {"created_after": read_time, "created_before": read_time}
+CREATED: Mapping[str, Reader] = {
+    "created_after": validation.time,
+    "created_before": validation.time,
+}
 FILTERS: Mapping[OperationKind, Mapping[str, Reader]] = MappingProxyType(
     {
         OperationKind.RESEND: {
@@ -115,8 +118,8 @@ FILTERS: Mapping[OperationKind, Mapping[str, Reader]] = MappingProxyType(
         OperationKind.REPLAY: {
             "account": _account,
             "subscriber_id": _id,
-            "since": read_time,
-            "until": read_time,
+            "since": validation.time,
+            "until": validation.time,
             "only": read_kind,
         },
         OperationKind.CANCEL: {
@@ -133,7 +136,7 @@ REQUIRED: Mapping[OperationKind, tuple[str, ...]] = MappingProxyType(
 )
 READERS: Mapping[str, Reader] = {
     "what": _kind,
-    "cut_off": read_time,
+    "cut_off": validation.time,
     "rate": number_between(*RATE_RANGE),
     "dry_run": read_boolean,
 }
