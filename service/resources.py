@@ -44,6 +44,7 @@ class Resources:
     webhook_secrets: WebhookSecretCache  # that verify callbacks
     snapshots: SnapshotCache  # the newest snapshot of what waits
     test_slots: Limiter  # of tests of subscribers at once
+    count_slots: Limiter  # of bulk operations that are being counted at once
     queue_limit: QueueLimit  # how many subjects of an account may wait
     callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs
     clock: Callable[[], datetime]  # the time, aware and in UTC

@@ -20,6 +20,7 @@ from service.kit.database.database import Database
 from service.kit.network.ssrf_guard import AddressGuard
 from service.media.remote.fetch import Fetcher
 from service.operations.cache.snapshot import SnapshotCache
+from service.operations.steps.make_operation import MAX_COUNTS, MAX_COUNTS_PER_ACCOUNT
 from service.provider.cache.unreadable_answers import UnreadableAnswerThrottle
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
@@ -88,6 +89,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 webhook_secrets=WebhookSecretCache(settings, encryptor),
                 snapshots=snapshots,
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
+                count_slots=Limiter(MAX_COUNTS, MAX_COUNTS_PER_ACCOUNT),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_token_keys=encryptor.derive_all("callback addresses"),
                 clock=utc_now,

@@ -1,6 +1,7 @@
 """Replays are bulk operations: a small one is done by the request, a large one by workers."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -59,6 +60,14 @@ async def with_history(api: Api, clock: Clock, number: int) -> dict[str, Any]:
     await fetch(api.resources, HISTORY, made["id"], clock.now, number)
     clock.advance(1)
     return made
+
+
+async def account_of(api: Api, subscriber: dict[str, Any]) -> str:
+    """The id of the account of a subscriber."""
+    sql = "SELECT account_id FROM subscribers WHERE id = $1"
+    (row,) = await fetch(api.resources, sql, subscriber["id"])
+    account_id: str = row["account_id"]
+    return account_id
 
 
 async def at_location(api: Api, answer: httpx.Response) -> dict[str, Any]:
@@ -255,6 +264,20 @@ async def test_lists_of_operations_narrow_and_go_on(api: Api, clock: Clock) -> N
     for params in ({"state": "lost"}, {"what": "all"}, {"account": "nobody"}, {"tag": "x"}):
         answer = await api.http.get("/v1/operations", params=params, headers=headers)
         assert answer.status_code == 422, params
+
+
+async def test_an_account_that_counts_much_at_once_is_to_come_back(api: Api, clock: Clock) -> None:
+    made = await with_history(api, clock, 2)
+    slots, account_id = api.resources.count_slots, await account_of(api, made)
+    with ExitStack() as taken:
+        for _ in range(make_operation.MAX_COUNTS_PER_ACCOUNT):
+            taken.enter_context(slots.slot(account_id))
+        answer = await request_replay(api, made, "missing", dry_run=True)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        other = await dry_run(api, "cancel", {})  # not of this account
+        assert other["count"] == 0
+    assert await replay_count(api, made, "missing", dry_run=True) == 2
+    assert slots.in_use == 0
 
 
 async def test_a_page_of_operations_takes_as_many_statements_as_one_operation(api: Api) -> None:

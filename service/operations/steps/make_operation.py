@@ -31,6 +31,9 @@ FIRST = 10  # items that an operation shows
 # A count ends after so many items, or so many seconds: it is part of a request.
 MAX_COUNTED = 1_000_000
 COUNT_SECONDS = 5.0
+# At once, in one process, in all and of one account: each uses a connection to Postgres.
+MAX_COUNTS = 6
+MAX_COUNTS_PER_ACCOUNT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,13 @@ def started(operation: Operation) -> Action:
 
 async def count(resources: Resources, operation: Operation, most: int = MAX_COUNTED) -> Operation:
     """The operation with its first items, and how many there are: exactly, unless there are more
-    than `most`, or counting takes longer than COUNT_SECONDS."""
+    than `most`, or counting takes longer than COUNT_SECONDS. Unavailable if too many are being
+    counted, in all or of its account."""
+    with resources.count_slots.slot(operation.account_id or ""):
+        return await _count(resources, operation, most)
+
+
+async def _count(resources: Resources, operation: Operation, most: int) -> Operation:
     kind, clock = KINDS[operation.what], asyncio.get_running_loop().time
     counted, first, ends_at = 0, list[dict[str, str]](), clock() + COUNT_SECONDS
     async with resources.database.autocommit() as tx:
