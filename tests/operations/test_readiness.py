@@ -163,3 +163,14 @@ async def test_a_postgres_that_lets_nobody_in_is_not_usable(api: Api) -> None:
         assert (found.usable, found.status) == (False, "unavailable")
         assert found.checks["postgres"] == "cannot be reached"
         await away.close()
+
+
+async def test_probes_that_overlap_all_read_what_was_found(api: Api) -> None:
+    """Whoever is told first asks again at once: that must not take the result from the others."""
+    bounded = readiness.BoundedReadiness(api.resources)
+
+    async def ask() -> list[str]:
+        return [(await bounded.check(10)).status for _ in range(3)]
+
+    assert [*await asyncio.gather(ask(), ask(), ask())] == [["ready"] * 3] * 3
+    await bounded.close()
