@@ -37,8 +37,8 @@ async def make(api: Api, **body: object) -> dict[str, Any]:
     return made
 
 
-async def listed(api: Api) -> list[dict[str, Any]]:
-    answer = await api.http.get("/v1/holds")
+async def listed(api: Api, **params: str) -> list[dict[str, Any]]:
+    answer = await api.http.get("/v1/holds", params=params)
     assert answer.status_code == 200
     body: dict[str, list[dict[str, Any]]] = answer.json()
     return body["data"]
@@ -58,6 +58,7 @@ async def test_a_hold_is_shown_until_it_is_released(api: Api, clock: Clock) -> N
     second = await make(api, what="deliveries", reason="they asked", account="acme", until=None)
     assert (second["account"], second["until"]) == ("acme", None)
     assert await listed(api) == [first, second]
+    assert await listed(api, account="acme") == [second]
     answer = await api.http.delete(f"/v1/holds/{first['id']}")
     assert (answer.status_code, answer.content) == (204, b"")
     assert await listed(api) == [second]

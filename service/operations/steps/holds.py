@@ -82,10 +82,12 @@ def _noted(hold: Hold) -> dict[str, str | None]:
     return {"what": hold.what, "reason": hold.reason, "until": format_rfc3339(hold.until)}
 
 
-async def list_holds(resources: Resources) -> list[Hold]:
-    """The holds that are in force, the oldest first: MAX_HOLDS at most."""
+async def list_holds(resources: Resources, account_id: str | None = None) -> list[Hold]:
+    """The holds that are in force, the oldest first: MAX_HOLDS at most. With an account, those of
+    it alone."""
     async with resources.database.autocommit() as tx:
-        return await holds.in_force(tx, resources.clock())
+        found = await holds.in_force(tx, resources.clock())
+    return [hold for hold in found if account_id in {None, hold.account_id}]
 
 
 def _what(context: ValidationContext, at: str, value: object) -> str | None:

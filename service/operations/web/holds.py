@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.accounts.domain.scopes import KeyScope
-from service.accounts.web.authorize import actor_of, authorize
+from service.accounts.web.authorize import account_filter, actor_of, authorize
 from service.kit.http.request import Request
 from service.kit.http.requests import MAX_SMALL_BODY, Query, path_parameter, read_json
 from service.kit.http.responses import json_response
@@ -24,10 +24,11 @@ async def create(request: Request) -> Response:
 
 
 async def list_holds(request: Request) -> Response:
-    """GET /v1/holds: those that are in force, the oldest first."""
-    await authorize(request, KeyScope.OPERATOR)
-    Query(request).finish()
-    found = await holds.list_holds(resources(request))
+    """GET /v1/holds: those that are in force, of all accounts or of one, the oldest first."""
+    caller, query = await authorize(request, KeyScope.OPERATOR), Query(request)
+    account_id = await account_filter(request, caller, query)
+    query.finish()
+    found = await holds.list_holds(resources(request), account_id)
     return json_response({"data": [_representation(hold) for hold in found]})
 
 
