@@ -4,23 +4,15 @@
 """
 
 import argparse
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 
-from service.accounts.domain.action import ActionKind
+from service import cli_operations_arguments as operators
 from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.callbacks.domain.sources import PROVIDER
+from service.cli_operations_arguments import Add
 from service.kit import setting_parsers
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.network.ports import MAX_PORT
-from service.kit.timestamps import parse_duration, parse_rfc3339
-from service.operations.domain.hold import HoldTarget
-
-# Adds a command: its name, one sentence without its dot, and an example that works as it stands.
-Add = Callable[[str, str, str], argparse.ArgumentParser]
-
-MAX_AGE = 3660 * 86_400.0  # seconds: ten years
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,14 +37,14 @@ def parser() -> argparse.ArgumentParser:
     )
     _keys_commands(command)
     _secrets_commands(command)
-    _holds_commands(command)
+    operators.add_holds_commands(command)
     command(
         "reencrypt",
         "Encrypt all stored secrets anew after CALLSHEET_SECRET_KEY has changed",
         "callsheet reencrypt",
     )
-    _audit_command(command)
-    _actions_command(command)
+    operators.add_audit_command(command)
+    operators.add_actions_command(command)
     return made
 
 
@@ -88,71 +80,6 @@ def _webhook_secret(given: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return given
-
-
-def _since(given: str) -> datetime | timedelta:
-    """A time, or how long ago it was."""
-    moment = parse_rfc3339(given)
-    if moment is not None:
-        return moment
-    try:
-        return timedelta(seconds=parse_duration(given, MAX_AGE))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{given!r} is neither how long ago, as 90m or 7d, nor a time with its zone, as "
-            "2026-01-02T03:04:05Z"
-        ) from None
-
-
-def _actions_command(command: Add) -> None:
-    actions = command(
-        "actions",
-        "List who did what, by hand or with an operator's key, the newest first",
-        "callsheet actions --since 30d --action key_revoked",
-    )
-    actions.add_argument(
-        "--since",
-        type=_since,
-        default="7d",
-        help="how long ago, as 90m or 7d, or a time, since when it was done (default: %(default)s)",
-    )
-    actions.add_argument("--account", help="the account that it is about; left out: any, or none")
-    actions.add_argument(
-        "--action",
-        choices=tuple(ActionKind),
-        metavar="ACTION",
-        help=f"what was done: one of {', '.join(ActionKind)}; left out: anything",
-    )
-    actions.add_argument("--object", help="the id of what it was done to; left out: anything")
-    actions.add_argument(
-        "--json",
-        action="store_true",
-        default=None,
-        help="print a JSON object a line, with all of it",
-    )
-
-
-def _audit_command(command: Add) -> None:
-    audit = command(
-        "audit",
-        "Look for broken promises in the database: exit 0 if none, 1 if any, 2 if it cannot look",
-        "callsheet audit --since 7d --json",
-    )
-    audit.add_argument(
-        "--since",
-        type=_since,
-        help="how long ago, as 90m or 7d, or a time: look only at subjects that have an event "
-        "since then, and at all that waits; left out: at everything",
-    )
-    audit.add_argument(
-        "--against-provider",
-        action="store_true",
-        default=None,
-        help="also hold the provider's list of tasks, and look-ups, against our subjects",
-    )
-    audit.add_argument(
-        "--json", action="store_true", default=None, help="print one JSON object in place of lines"
-    )
 
 
 def _local_commands(command: Add) -> None:
@@ -287,26 +214,3 @@ def _secrets_commands(command: Add) -> None:
         "callsheet secrets remove sec_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
     remove.add_argument("id", help="the secret's id, as `callsheet secrets list` shows it")
-
-
-def _holds_commands(command: Add) -> None:
-    hold = command(
-        "hold",
-        "Stop the intake, submissions or deliveries, and print the hold's id on the last line",
-        "callsheet hold submissions --reason 'a new pack' --until 2h",
-    )
-    hold.add_argument("what", choices=tuple(HoldTarget), help="what is stopped")
-    hold.add_argument("--reason", required=True, help="why, for other operators")
-    hold.add_argument("--account", help="the account whose it is; left out: of all")
-    hold.add_argument(
-        "--until",
-        help="when it ends by itself, as 2026-12-01T06:00:00Z, or 90m, 2h or 1d from now; left "
-        "out: when it is released",
-    )
-    release = command(
-        "release",
-        "End a hold, so that what it stopped goes on at once",
-        "callsheet release hld_01ka2v6r3n8x5q9w7e4t1y0z2m",
-    )
-    release.add_argument("id", help="the hold's id, as `callsheet holds` shows it")
-    command("holds", "List the holds that are in force, the oldest first", "callsheet holds")

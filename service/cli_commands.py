@@ -2,12 +2,10 @@
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from getpass import getpass
 from typing import Any
 
@@ -19,12 +17,12 @@ from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
-from service.kit.database.errors import DRIVER_ERRORS, failure_reason
+from service.kit.database.errors import failure_reason
 from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.logs import start_logging, warn_of_unknown_variables
-from service.operations.steps import audit, audit_provider, reencrypt
+from service.operations.steps import reencrypt
 from service.resources import Resources
 from service.settings import SettingError, Settings, read_settings
 from service.wiring import open_resources
@@ -32,7 +30,6 @@ from service.wiring import open_resources
 Command = Callable[[argparse.Namespace], int]
 Step = Callable[[Resources, argparse.Namespace], Awaitable[int]]
 SCOPES_WIDTH = len(",".join(SCOPES))
-COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 MAX_SECRET = 10_000  # bytes read from standard input
 PACKAGES = {"PIL": "pillow"}  # packages that are imported under another name
 LISTS = {"opentelemetry": "requirements-tracing.lock"}  # what the local lock does not list
@@ -250,24 +247,6 @@ async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
     return 1 if report.undecryptable else 0
 
 
-@_with_resources
-async def _audit(resources: Resources, given: argparse.Namespace) -> int:
-    since = given.since
-    if isinstance(since, timedelta):
-        since = resources.clock() - since
-    try:
-        report = await audit.run_audit(resources, audit.Extent(since))
-        if given.against_provider:
-            report += await audit_provider.compare(resources, since)
-    except (Unavailable, *DRIVER_ERRORS) as error:
-        url = resources.settings.database_url
-        reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)
-        print(reason, file=sys.stderr)
-        return COULD_NOT_LOOK
-    print(json.dumps(report.document()) if given.json else "\n".join(report.lines()))
-    return 1 if report.violations else 0
-
-
 # The local tools need packages that production does not install, so they are imported late.
 
 
@@ -317,5 +296,5 @@ COMMANDS: Mapping[str, Command] = {
     "holds": _with_resources(cli_operations.list_holds),
     "actions": _with_resources(cli_operations.list_actions),
     "reencrypt": _reencrypt,
-    "audit": _audit,
+    "audit": _with_resources(cli_operations.look_for_violations),
 }

@@ -1,19 +1,23 @@
-"""What the commands do by which operators stop things and let them go on, and see who did what."""
+"""What the commands do by which operators stop things and let them go on, look for violations,
+and see who did what."""
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from service.accounts.domain.action import ActionKind
 from service.accounts.steps import action_log, authenticate
 from service.accounts.store.actions import ActionFilter, ActionRecord
-from service.kit.errors import FieldError, Invalid
+from service.kit.database.errors import DRIVER_ERRORS, failure_reason
+from service.kit.errors import FieldError, Invalid, Unavailable
 from service.kit.timestamps import format_rfc3339, parse_duration, parse_rfc3339
 from service.operations.domain.hold import Hold
-from service.operations.steps import holds
+from service.operations.steps import audit, audit_provider, holds
 from service.resources import Resources
 
+COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 ACTIONS_READ = 200  # entries of the action log that are read at a time
 MAX_HOLD = timedelta(days=366).total_seconds()  # that is given as a duration
 
@@ -62,6 +66,24 @@ async def list_actions(resources: Resources, given: argparse.Namespace) -> int:
             print(json.dumps(shown, ensure_ascii=False) if given.json else _action_line(entry))
         criteria, more = replace(criteria, after=after), after is not None
     return 0
+
+
+async def look_for_violations(resources: Resources, given: argparse.Namespace) -> int:
+    """Audit the database, and print what is found; COULD_NOT_LOOK if it cannot be."""
+    since = given.since
+    if isinstance(since, timedelta):
+        since = resources.clock() - since
+    try:
+        report = await audit.run_audit(resources, audit.Extent(since))
+        if given.against_provider:
+            report += await audit_provider.compare(resources, since)
+    except (Unavailable, *DRIVER_ERRORS) as error:
+        url = resources.settings.database_url
+        reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)
+        print(reason, file=sys.stderr)
+        return COULD_NOT_LOOK
+    print(json.dumps(report.document()) if given.json else "\n".join(report.lines()))
+    return 1 if report.violations else 0
 
 
 async def _account_id(resources: Resources, name: str | None) -> str | None:
