@@ -1,6 +1,7 @@
 """A held intake refuses what is new, for now; what was accepted before is answered as ever."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
 from tests.support.holds import hold, release
-from tests.support.request_bodies import request_body
+from tests.support.request_bodies import JPEG_BASE64, PNG_IMAGE, image_list, request_body
 from tests.support.waiting import wait_until
 from tests.support.work import work_notifications
 from tests.support.worker import logged_actions, running_worker, settings_without_sweeps
@@ -82,6 +83,24 @@ async def test_a_new_request_is_refused_and_leaves_nothing(
     await release(api.resources, made)
     assert (await post(api, "a-key", external_task_id="mine")).status_code == 202
     assert await written(api.resources) == [1, 1, 1, 1]
+
+
+async def test_large_images_of_what_is_refused_are_not_written(api: Api) -> None:
+    """Where they are written, it is before the subject, and in a transaction of their own."""
+    large = image_list(base64.b64encode(PNG_IMAGE.ljust(300_000, b"\0")).decode(), JPEG_BASE64)
+    made = await hold(api.resources, "intake", account="acme")
+    is_held(await post(api, element_image_list=large))
+    batch = {"subjects": [request_body(element_image_list=large), request_body()]}
+    answer = await api.http.post("/v1/subjects/batch", json=batch)
+    assert [item["status"] for item in answer.json()["data"]] == [503, 503]
+    assert await fetch(api.resources, "SELECT hash FROM media") == []
+    await release(api.resources, made)
+    first = await post(api, "a-key", element_image_list=large)
+    assert first.status_code == 202
+    await hold(api.resources, "intake")
+    again = await post(api, "a-key", element_image_list=large)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert len(await fetch(api.resources, "SELECT hash FROM media")) == 2
 
 
 async def test_it_may_be_sent_again_when_the_longest_hold_is_over(api: Api, clock: Clock) -> None:

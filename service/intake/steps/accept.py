@@ -21,15 +21,16 @@ from service.intake.domain.create_request import (
     pending_create,
 )
 from service.intake.steps.earlier import answer_by_earlier
+from service.intake.steps.held_intake import refuse_held, refuse_large_if_held
 from service.intake.store import insert
 from service.intake.store.idempotency import Binding
 from service.intake.store.insert import NewSubject
 from service.kit.concurrency.batcher import Batcher
 from service.kit.database.connection import Connection
 from service.kit.database.guards import GuardFailed
-from service.kit.errors import QUEUE_FULL, CallsheetError, IntakeHeld, TooManyRequests, Unavailable
+from service.kit.errors import QUEUE_FULL, CallsheetError, TooManyRequests, Unavailable
 from service.media.store import inline_media
-from service.operations.domain.hold import HeldAccount, retry_after
+from service.operations.domain.hold import HeldAccount
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
 from service.subjects.steps.transition_metrics import count_accepted
@@ -123,6 +124,7 @@ async def _decide(resources: Resources, creates: Sequence[PendingCreate]) -> Non
     all is decided again. It is found then: so there are no more rounds than requests, and one.
     """
     now = resources.clock()
+    creates = await refuse_large_if_held(resources, creates, now)
     await _store_large_images(resources, creates, now)
     for _ in creates:
         with suppress(GuardFailed):
@@ -234,21 +236,7 @@ async def _write_unless_held(
         held = await _write(tx, creates, added, now)
         if not held:
             return added
-        undecided = _refuse_held(undecided, held, now)
-
-
-def _refuse_held(
-    creates: Sequence[PendingCreate], held: Sequence[HeldAccount], now: datetime
-) -> list[PendingCreate]:
-    """Refuse the requests of these accounts, and return the others."""
-    others = []
-    for create in creates:
-        holds = [hold for hold in held if hold.account_id in {None, create.request.account_id}]
-        if holds:
-            create.result = IntakeHeld(retry_after(holds, now))
-        else:
-            others.append(create)
-    return others
+        undecided = refuse_held(undecided, held, now)
 
 
 def _answer_by_each_other(creates: Sequence[PendingCreate]) -> list[PendingCreate]:
