@@ -76,7 +76,7 @@ async def test_an_account_is_passed_over_while_others_take_their_turns(
     await claim_queued(resources, 100, "lse_2")
     assert await claim_queued(resources, 100, "lse_3") == []
     await release(resources, made)
-    assert sorted(ids_of(await claim_queued(resources, 2, "lse_4"))) == ids_of(queued[1][:2])
+    assert set(ids_of(await claim_queued(resources, 2, "lse_4"))) == set(ids_of(queued[1][:2]))
 
 
 async def test_what_is_claimed_already_is_finished(api: Api, provider: SimulatorClient) -> None:
