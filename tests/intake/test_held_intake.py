@@ -135,9 +135,12 @@ async def test_repeats_of_what_was_accepted_get_their_answer(api: Api) -> None:
 
 
 async def test_one_account_is_held_while_others_are_accepted(api: Api, other: Api) -> None:
+    """These do not lock its row, which all of them would have to do one after the other."""
     await hold(api.resources, "intake", account="acme")
-    is_held(await post(api))
     assert (await post(other)).status_code == 202
+    assert await fetch(api.resources, "SELECT id FROM holds WHERE xmax <> 0") == []
+    is_held(await post(api))
+    assert len(await fetch(api.resources, "SELECT id FROM holds WHERE xmax <> 0")) == 1
 
 
 async def test_requests_of_several_accounts_that_arrive_together_are_decided_each_by_its_own(

@@ -62,15 +62,16 @@ class _BindingRow(Struct):
 
 _COLUMNS = columns_of(_Row) | {"warnings": "jsonb"}
 _BINDING_COLUMNS = columns_of(_BindingRow)
+# Holds of other accounts are left alone: all that is accepted would lock their rows.
+_OF_THESE = """
+    account_id = ANY (CAST(:account_ids AS text[]))
+    OR account_id IS NULL AND cardinality(CAST(:account_ids AS text[])) > 0
+"""
 _TAKEN = "NOT EXISTS (SELECT FROM refusing)"  # no hold keeps any of these subjects out
 # Each table in an order of its own, and the tables in that of the last line, subjects last: so two
 # batches that want the same keys and external ids never wait for each other.
 _WRITE = text(f"""
-    WITH held AS ({held_sql(HoldTarget.INTAKE)}), refusing AS (
-        SELECT id, account_id, until FROM held
-        WHERE account_id = ANY (CAST(:account_ids AS text[]))
-        OR account_id IS NULL AND cardinality(CAST(:account_ids AS text[])) > 0
-    ), {write_events(_TAKEN)}, added AS (
+    WITH refusing AS ({held_sql(HoldTarget.INTAKE, _OF_THESE)}), {write_events(_TAKEN)}, added AS (
         INSERT INTO subjects ({", ".join(_COLUMNS)})
         SELECT {", ".join(_COLUMNS)} FROM {from_rows("new_subjects", _COLUMNS)}
         WHERE {_TAKEN}

@@ -16,13 +16,15 @@ from service.operations.domain.hold import Hold, HoldTarget
 _IN_FORCE = "(until IS NULL OR until > :now)"
 
 
-def held_sql(what: HoldTarget) -> str:
-    """A query of the holds of this that are in force at the parameter `now`: `id`, `account_id`
-    (NULL: of every account) and `until`, for a WITH of the statement that obeys them."""
+def held_sql(what: HoldTarget, condition: str = "true") -> str:
+    """A query of the holds of this that are in force at the parameter `now`, and meet this SQL
+    condition: `id`, `account_id` (NULL: of every account) and `until`, for a WITH of the statement
+    that obeys them."""
     # Postgres locks the tables of a statement before it takes the snapshot that is read. KEY SHARE,
     # as a plain read would not wait for `lock`.
     return f"""
-        SELECT id, account_id, until FROM holds WHERE what = '{what}' AND {_IN_FORCE} FOR KEY SHARE
+        SELECT id, account_id, until FROM holds
+        WHERE what = '{what}' AND {_IN_FORCE} AND ({condition}) FOR KEY SHARE
     """  # noqa: S608 - only our own words are put in
 
 
