@@ -23,6 +23,7 @@ from service.operations.domain.hold import HoldTarget
 from service.operations.domain.snapshot import SubscriberCondition
 from service.operations.domain.stages import Stage
 from tests.contract.test_metrics_table import documented
+from tests.support.log_lines import documented_actions
 from tests.support.metrics import label_values
 
 ROOT = Path(service.__file__).parent.parent
@@ -32,6 +33,7 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "callsheet.json"
 PROSE = ("README.md", "deploy/README.md", "service/README.md")
 ANNOTATIONS = {"summary", "description", "action", "link"}
 LINK = re.compile(r"\{\{ \$externalLabels\.callsheet_url \}\}(/[a-z]*(\?\w+=(\w+|\{\{ .* \}\}))?)")
+LOG_LINES = re.compile(r"(?<!-)\baction ([a-z_]+(?:(?:, | and )[a-z_]+)*)")
 NAME = re.compile(r"\b(?:callsheet|http_server)_[a-z_]+")
 NO_METRICS = {"callsheet_url", "callsheet_events", "callsheet_work"}  # a label, and two channels
 SELECTOR = re.compile(rf"({NAME.pattern})\{{([^}}]*)\}}")
@@ -113,6 +115,14 @@ def test_each_alert_says_what_it_means_what_to_do_and_where_to_look() -> None:
         assert re.fullmatch(r"[1-9]\d*[mh]", alert["for"]), alert
         assert set(alert["annotations"]) == ANNOTATIONS, alert
         assert LINK.fullmatch(alert["annotations"]["link"]), alert
+
+
+def test_the_log_lines_that_alerts_name_are_written() -> None:
+    texts = [text for alert in alerts() for text in alert["annotations"].values()]
+    named = [found for text in texts for found in LOG_LINES.findall(text)]
+    words = {word for found in named for word in re.split(", | and ", found)}
+    assert len(words) > 5
+    assert words <= documented_actions().keys()
 
 
 def test_each_alert_fires_in_a_story_and_all_is_well_in_another() -> None:

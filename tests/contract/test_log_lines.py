@@ -1,7 +1,6 @@
 """deploy/README.md lists every log line that the code writes, and no other, with its fields."""
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,10 +47,3 @@ def test_the_table_has_every_field() -> None:
     missing = {action: fields - documented[action] for action, fields in written().items()}
     assert {action: fields for action, fields in missing.items() if fields} == {}
     assert not any(COMMON & fields for fields in documented.values())
-
-
-def test_alerts_send_nobody_to_lines_that_there_are_not() -> None:
-    rules = (PACKAGE.parent / "deploy" / "prometheus" / "rules.yaml").read_text()
-    named = set(re.findall(r"with action (\w+)", rules))
-    assert named
-    assert named <= documented_actions().keys()
