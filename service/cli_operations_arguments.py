@@ -22,9 +22,13 @@ def add_holds_commands(command: Add) -> None:
         "Stop the intake, submissions or deliveries, and print the hold's id on the last line",
         "callsheet hold submissions --reason 'a new pack' --until 2h",
     )
-    hold.add_argument("what", choices=tuple(HoldTarget), help="what is stopped")
+    hold.add_argument(
+        "what", choices=[target.value for target in HoldTarget], help="what is stopped"
+    )
     hold.add_argument("--reason", required=True, help="why, for other operators")
-    hold.add_argument("--account", help="the account whose it is; left out: of all")
+    hold.add_argument(
+        "--account", help="the only account for which it is stopped; left out: for all"
+    )
     hold.add_argument(
         "--until",
         help="when it ends by itself, as 2026-12-01T06:00:00Z, or 90m, 2h or 1d from now; left "
@@ -79,7 +83,7 @@ def add_actions_command(command: Add) -> None:
     actions.add_argument("--account", help="the account that it is about; left out: any, or none")
     actions.add_argument(
         "--action",
-        choices=tuple(ActionKind),
+        choices=[kind.value for kind in ActionKind],
         metavar="ACTION",
         help=f"what was done: one of {', '.join(ActionKind)}; left out: anything",
     )

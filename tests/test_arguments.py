@@ -50,6 +50,17 @@ def test_a_list_of_commands_says_of_each_what_it_does(command: argparse.Argument
             }
 
 
+@pytest.mark.parametrize("given", [["hold", "intakes", "--reason", "r"], ["actions", "--action=x"]])
+def test_a_wrong_word_is_answered_with_the_words_that_can_be_typed(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(given)
+    said = capsys.readouterr().err
+    assert "(choose from " in said
+    assert "<" not in said  # the name of a class
+
+
 @pytest.mark.parametrize("command", EVERY)
 def test_every_option_says_what_it_is_and_its_default(command: argparse.ArgumentParser) -> None:
     for action in command._actions:  # noqa: SLF001
