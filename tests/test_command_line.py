@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -52,6 +53,27 @@ async def test_a_key_is_printed_alone_on_the_last_line_and_opens_its_account(
     headers = {"authorization": f"Bearer {key}"}
     assert (await api.http.get("/v1/subjects", headers=headers)).status_code == 200
     assert (await api.http.get("/v1/subscribers", headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize("arguments", [["keys", "list"], ["actions", "--json"]])
+async def test_a_list_that_nobody_reads_to_its_end_ends_without_a_word(
+    environ: dict[str, str], arguments: list[str]
+) -> None:
+    await run(environ, "keys", "create", "--account", "new")
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT,
+        env=environment_without_settings() | environ,
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        timeout=50,
+        check=False,
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 async def test_a_scope_that_is_none_is_named(environ: dict[str, str]) -> None:
