@@ -170,7 +170,7 @@ async def test_the_audit_shows_what_it_finds(api: Api, environ: dict[str, str]) 
     done = await run(environ, "audit")
     assert done.returncode == 1
     first, *_, last = done.stdout.splitlines()
-    assert first.startswith("promise 1: ")
+    assert first.startswith("event_for_each_version (promise 1): a subject has one event for ")
     assert first.endswith(subject["id"])
     assert last == "1 violations"
 
@@ -231,8 +231,8 @@ async def test_the_audit_against_the_provider_shows_what_they_do_not_agree_on(
     first, last = done.stdout.splitlines()
     assert (done.returncode, last) == (1, "1 violations")
     assert first.startswith(
-        "promise 1: a task at the provider that carries an id of our kind has its subject here: "
-        f"{orphan}: none here, "
+        "orphan_there (promise 1): a task at the provider that carries an id of our kind has its "
+        f"subject here: {orphan}: none here, "
     )
     assert (await run(environ, "audit")).returncode == 0
     await provider.admin("faults", {"on": "list", "code": 1002, "times": None})

@@ -81,8 +81,8 @@ class Violation:
 
     def __str__(self) -> str:
         """A line for people."""
-        broken = "" if self.promise is None else f"promise {self.promise}: "
-        return f"{broken}{self.rule}: {self.about}"
+        broken = "" if self.promise is None else f" (promise {self.promise})"
+        return f"{self.check}{broken}: {self.rule}: {self.about}"
 
 
 @dataclass(frozen=True, slots=True)
