@@ -56,10 +56,11 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
 
 def _text_renderer() -> Processor:
     """Renders a line for people. Texts are quoted, so that none can look like a line of its own;
-    a traceback has no values of variables, which may be secrets."""
+    a traceback has no values of variables, which may be secrets. The action stands first."""
     return structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(),
         repr_native_str=True,
+        sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,
     )
 

@@ -53,6 +53,7 @@ def test_a_line_is_a_json_object_with_the_request_that_it_is_about() -> None:
 def test_text_is_for_people_and_no_value_makes_a_line_of_its_own() -> None:
     shown, library, *fault = logged("text")
     assert "action='shown'" in shown
+    assert shown.index("action=") < shown.index("number=") < shown.index("request_id=")
     assert "text='two\\nlines'" in shown
     assert "request_id='a-request-id'" in shown
     assert "of a library" in library
