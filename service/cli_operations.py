@@ -99,8 +99,8 @@ async def _account_id(resources: Resources, name: str | None) -> str | None:
 
 def _action_line(entry: ActionRecord) -> str:
     by, at = entry.actor, format_rfc3339(entry.at)
-    key = by["key_name"] or by["key_id"] or by["kind"]
-    who = f"{key} {by['name']}@{by['origin'] or '-'}"
+    named = "" if by["key_name"] is None else f" ({by['key_name']})"
+    who = f"{by['key_id'] or by['kind']}{named} {by['name']}@{by['origin'] or '-'}"
     change = " -> ".join(
         json.dumps(values, ensure_ascii=False) for values in (entry.before, entry.after) if values
     )

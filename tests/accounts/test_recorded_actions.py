@@ -97,6 +97,7 @@ async def test_each_change_with_an_operators_key_is_written_once(
     assert [entry["id"] for entry in listed.json()["data"]] == [
         entry["id"] for entry in reversed(written)
     ]
+    assert "+00:00" not in listed.text  # times are shown as everywhere else
 
 
 async def test_what_an_operators_key_changes_in_its_own_account_is_written(api: Api) -> None:

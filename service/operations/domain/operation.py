@@ -1,6 +1,12 @@
 """Bulk operations: the same done to many, by workers, in small steps."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
+
+from service.kit.timestamps import format_rfc3339, parse_rfc3339
+
+_TIMES: Final = frozenset({"since", "until", "created_after", "created_before"})
 
 
 class OperationKind(StrEnum):
@@ -25,3 +31,11 @@ class StopReason(StrEnum):
     ASKED = "asked"  # by somebody
     SUBSCRIBER_DISABLED = "subscriber_disabled"  # the one that it replays to
     SUBSCRIBER_GONE = "subscriber_gone"  # likewise
+
+
+def shown_filter(stored: Mapping[str, str]) -> dict[str, str | None]:
+    """A filter as people see it: its times in UTC, to the millisecond."""
+    return {
+        name: format_rfc3339(parse_rfc3339(value)) if name in _TIMES else value
+        for name, value in stored.items()
+    }

@@ -13,8 +13,9 @@ from service.accounts.store import owners
 from service.delivery.steps.replay import sendable
 from service.kit.database.connection import Connection
 from service.kit.errors import FieldError, Invalid
+from service.kit.timestamps import format_rfc3339
 from service.operations.domain.bulk import SCANNED
-from service.operations.domain.operation import OperationKind
+from service.operations.domain.operation import OperationKind, shown_filter
 from service.operations.steps.bulk_kinds import KINDS
 from service.operations.steps.operation_rules import OperationRequest, validate_operation
 from service.operations.steps.run_operation import log_fields
@@ -89,8 +90,8 @@ def started(operation: Operation) -> Action:
     """What the action log says of an operation that begins."""
     after = {
         "what": operation.what.value,
-        "filter": dict(operation.filter),
-        "cut_off": operation.cut_off.isoformat(),
+        "filter": shown_filter(operation.filter),
+        "cut_off": format_rfc3339(operation.cut_off),
         "rate": operation.rate,
         "count": operation.count,
     }

@@ -10,7 +10,7 @@ from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
 from service.delivery.steps.replay import sendable, validate_replay
 from service.kit.errors import Conflict
-from service.operations.domain.operation import OperationKind
+from service.operations.domain.operation import OperationKind, shown_filter
 from service.operations.steps import make_operation, run_operation
 from service.operations.steps.operation_rules import OperationRequest
 from service.operations.store import operations
@@ -96,11 +96,11 @@ async def _in_background(
 
 def _replayed(operation: Operation) -> Action:
     """What the action log says of it: done to the subscriber, by this operation."""
-    given = operation.filter
+    given = shown_filter(operation.filter)
     after = {
         "operation": operation.id,
         "count": operation.count,
         **{name: given[name] for name in ("since", "until", "only")},
     }
     kind = ActionKind.EVENTS_REPLAYED
-    return Action(kind, given["subscriber_id"], operation.account_id, after=after)
+    return Action(kind, operation.filter["subscriber_id"], operation.account_id, after=after)

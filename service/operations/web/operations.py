@@ -20,14 +20,12 @@ from service.kit.http.requests import (
     refuse_query,
 )
 from service.kit.http.responses import json_response, page
-from service.kit.timestamps import format_rfc3339, parse_rfc3339
-from service.operations.domain.operation import OperationKind, OperationState
+from service.kit.timestamps import format_rfc3339
+from service.operations.domain.operation import OperationKind, OperationState, shown_filter
 from service.operations.steps import make_operation, operation_list
 from service.operations.steps import replay as replay_steps
 from service.operations.store.operations import Operation, OperationList
 from service.request_context import resources
-
-TIMES = frozenset({"since", "until", "created_after", "created_before"})  # in filters
 
 
 async def create(request: Request) -> Response:
@@ -145,10 +143,7 @@ def _representation(operation: Operation) -> dict[str, Any]:
         "id": operation.id,
         "what": operation.what,
         "state": operation.state,
-        "filter": {
-            name: format_rfc3339(parse_rfc3339(value)) if name in TIMES else value
-            for name, value in operation.filter.items()
-        },
+        "filter": shown_filter(operation.filter),
         "cut_off": format_rfc3339(operation.cut_off),
         "rate": operation.rate,
         "count": operation.count,
