@@ -12,6 +12,7 @@ from service.accounts.steps import action_log, authenticate
 from service.accounts.store.actions import ActionFilter, ActionRecord
 from service.kit.database.errors import DRIVER_ERRORS, failure_reason
 from service.kit.errors import FieldError, Invalid, Unavailable
+from service.kit.text import escape_unprintable
 from service.kit.timestamps import format_rfc3339, parse_duration, parse_rfc3339
 from service.operations.domain.hold import Hold
 from service.operations.steps import audit, audit_provider, holds
@@ -105,7 +106,8 @@ def _action_line(entry: ActionRecord) -> str:
         json.dumps(values, ensure_ascii=False) for values in (entry.before, entry.after) if values
     )
     about = f"{entry.object_id or '-'} of {entry.account or '-'}"
-    return " ".join(filter(None, (at, who, entry.action, about, change)))
+    line = " ".join(filter(None, (at, who, entry.action, about, change)))
+    return escape_unprintable(line.encode(errors="replace"))  # a caller's external id may be in it
 
 
 def _until(resources: Resources, text: str | None) -> str | None:

@@ -1,10 +1,13 @@
 """The action log: who did what, found by an index, and kept for a while."""
 
+from argparse import Namespace
 from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
+import pytest
 
+from service import cli_operations
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor, ActorKind
 from service.accounts.steps import action_log
@@ -52,6 +55,19 @@ async def test_an_entry_says_who_did_what_to_what(resources: Resources, account:
     }
     assert (entry.action, entry.object_id, entry.account) == ("key_revoked", "key_2", "acme")
     assert (entry.before, entry.after) == ({"state": "a"}, {"state": "b"})
+
+
+async def test_a_line_for_people_shows_nothing_that_hides_or_reverses_text(
+    resources: Resources, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A caller's external id is in the path of the provider's that was looked at."""
+    seen = {"path": "/v1/general/advanced-custom-elements/a\u202eb"}
+    await write(resources, Action(ActionKind.CONTENTS_SEEN, "a\u202eb", None, after=seen))
+    given = Namespace(since=None, object=None, account=None, action=None, json=None)
+    assert await cli_operations.list_actions(resources, given) == 0
+    line = capsys.readouterr().out.rstrip("\n")
+    assert line.isprintable()
+    assert line.count("a\\u202eb") == 2
 
 
 async def test_without_an_actor_nothing_is_written(resources: Resources) -> None:
