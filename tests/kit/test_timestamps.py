@@ -6,6 +6,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from service.kit.timestamps import (
     EPOCH,
@@ -18,6 +19,7 @@ from service.kit.timestamps import (
     seconds_between,
     to_milliseconds,
 )
+from tests.support.api import Api
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -36,8 +38,26 @@ def test_a_time_is_read_in_any_zone_and_not_without_one() -> None:
     assert parse_rfc3339("2026-01-02T04:04:05.678+01:00") == datetime(
         2026, 1, 2, 3, 4, 5, 678000, UTC
     )
-    for text in ("2026-01-02T03:04:05", "soon", "", "9999-12-31T23:59:59-01:00"):
-        assert parse_rfc3339(text) is None
+    for given_text in ("2026-01-02T03:04:05", "soon", "", "9999-12-31T23:59:59-01:00"):
+        assert parse_rfc3339(given_text) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000001Z"),
+        ("9999-12-31T22:59:59.999999-01:00", "9999-12-31T23:59:59.999998Z"),
+    ],
+)
+async def test_what_postgres_would_keep_as_an_infinity_is_no_time(
+    api: Api, first: str, second: str
+) -> None:
+    """Its driver reads an infinity back as a time without a zone."""
+    assert parse_rfc3339(first) is None
+    moment = parse_rfc3339(second)
+    statement = text("SELECT CAST(:moment AS timestamptz)")
+    async with api.resources.database.autocommit() as tx:
+        assert await tx.scalar(statement, {"moment": moment}) == moment is not None
 
 
 @given(st.integers(0, MAX_MILLISECONDS - 1))

@@ -95,6 +95,11 @@ async def test_one_that_is_over_is_not_in_force_and_is_pruned(api: Api, clock: C
         ({"what": "intake", "reason": "a\u202eb"}, "/reason", "not_printable"),
         ({"what": "intake", "reason": "why", "until": "tomorrow"}, "/until", "not_a_time"),
         (
+            {"what": "intake", "reason": "why", "until": "9999-12-31T23:59:59.999999Z"},
+            "/until",
+            "not_a_time",
+        ),
+        (
             {"what": "intake", "reason": "why", "until": "2100-01-01T00:00:00"},
             "/until",
             "not_a_time",
