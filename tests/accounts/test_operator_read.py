@@ -140,6 +140,14 @@ async def bare(api: Api, method: str, path: str, key: str) -> httpx.Response:
     return await api.http.request(method, path, headers={"authorization": key}, json={})
 
 
+@pytest.mark.parametrize(("method", "least"), [("GET", "operator:read"), ("POST", "operator")])
+async def test_who_lacks_a_scope_is_told_of_the_least_that_is_enough(
+    api: Api, method: str, least: str
+) -> None:
+    answer = await api.http.request(method, "/v1/holds", json={} if method == "POST" else None)
+    assert answer.json()["title"] == f"This key lacks the scope {least}."
+
+
 async def test_what_operators_alone_may_read_is_open_to_it_but_not_metrics() -> None:
     reader = effective_scopes(["operator:read"])
     for scope in KeyScope:

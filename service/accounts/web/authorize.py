@@ -37,7 +37,8 @@ async def authorize(request: Request, scope: KeyScope, *, allow_operator: bool =
     )
     reads = request.method in READING
     if not permits(caller.scopes, scope, reads=reads, allow_operator=allow_operator):
-        raise Forbidden(f"This key lacks the scope {scope}.")
+        least = KeyScope.OPERATOR_READ if reads and scope is KeyScope.OPERATOR else scope
+        raise Forbidden(f"This key lacks the scope {least}.")
     request.scope[ACCOUNT] = caller.account_id
     if not caller.sees_all:
         return caller
