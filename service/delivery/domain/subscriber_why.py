@@ -64,7 +64,9 @@ def stopped(
             reason = f", as {subscriber.disabled_reason}" if subscriber.disabled_reason else ""
             return Why(WhyCode.DISABLED, f"The subscriber is disabled{reason}.", since, None)
         case SubscriberState.PAUSED:
-            text = "The account has paused the subscriber until it makes it active again."
+            text = (
+                "The subscriber is paused until its account, or an operator, makes it active again."
+            )
             return Why(WhyCode.PAUSED, text, since, None)
         case SubscriberState.ACTIVE:
             return conditions.held(HoldTarget.DELIVERIES, subscriber.account_id, since, now)

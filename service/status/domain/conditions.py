@@ -41,7 +41,7 @@ class Conditions(Struct, frozen=True):
         ends = [hold.until for hold in holds if hold.until is not None]
         until = max(ends) if len(ends) == len(holds) else None
         rest = "until that is released" if until is None else f"for {in_words(until - now)} more"
-        text = f"An operator holds all {what.value} {rest}."
+        text = f"An operator holds {what.value} {rest}."
         return Why(WhyCode.HELD, text, min(since, now), until)
 
     def due(self, deed: str, since: datetime, now: datetime) -> Why:

@@ -40,7 +40,7 @@ class WhyCode(StrEnum):
     EARLIER_EVENT_FIRST = "earlier_event_first"  # an earlier event of its subject goes first
     SLOWED = "slowed"  # the subscriber takes no more at once
     CIRCUIT_OPEN = "circuit_open"  # the subscriber failed again and again
-    PAUSED = "paused"  # the account has paused the subscriber
+    PAUSED = "paused"  # the subscriber is paused, by its account or an operator
     DISABLED = "disabled"  # the subscriber is disabled
     HELD = "held"  # an operator holds submissions or deliveries
     DUE = "due"  # nothing is in the way: a worker is about to take it
