@@ -182,7 +182,7 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
         {"max_rate": 2.0},
         CALM,
         WhyCode.SLOWED,
-        "The subscriber is sent 2 deliveries a second, 2 others first: the next goes in 1 s.",
+        "The subscriber is sent 2 deliveries a second, 2 before it: the next goes in 1 s.",
         -10,
         0.5,
     ),

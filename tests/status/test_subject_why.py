@@ -157,7 +157,7 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
         SUBMITTING | {"lease_until": moment(26)},
         CALM,
         WhyCode.HELD_LEASE,
-        "A worker is sending it to the provider, once.",
+        "A worker is sending it to the provider: attempt 1.",
         -4,
         26,
     ),

@@ -118,9 +118,9 @@ def slowed(subscriber: WaitingSubscriber, ahead: int, since: datetime, now: date
     if ahead < left:
         return None
     until = now + gap if left > 0 else begin + gap
-    others = f", {ahead} others first" if ahead else ""
+    before = f", {ahead} before it" if ahead else ""
     text = (
-        f"The subscriber is sent {rate:.3g} deliveries a second{others}: "
+        f"The subscriber is sent {rate:.3g} deliveries a second{before}: "
         f"the next goes in {in_words(until - now)}."
     )
     return Why(WhyCode.SLOWED, text, min(since, now), until)

@@ -137,7 +137,7 @@ def _submitting(subject: WaitingView, conditions: Conditions, now: datetime) -> 
     since, lease_until = subject.claimed_at or subject.updated_at, subject.lease_until
     if lease_until is None or lease_until <= now:
         return conditions.due("takes it over from one that has gone", lease_until or since, now)
-    text = f"A worker is sending it to the provider, {_tries(subject.attempts)}."
+    text = f"A worker is sending it to the provider: attempt {subject.attempts}."
     return Why(WhyCode.HELD_LEASE, text, since, lease_until)
 
 
