@@ -123,5 +123,5 @@ async def test_a_fault_of_ours_is_logged_and_said_to_be_one_without_its_details(
     assert "hidden" not in answer.text
     assert "subjects" not in answer.text
     (line,) = [line for line in logged if line.get("action") == "fault"]
-    assert (line["path"], "UndefinedColumn" in line["exception"]) == ("/v1/subjects", True)
+    assert (line["route"], "UndefinedColumn" in line["exception"]) == ("/v1/subjects", True)
     logged.clear()
