@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -26,8 +27,8 @@ def start_logging(level: str, log_format: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if not as_text:  # which shows a traceback in lines of its own
-        shared.append(structlog.processors.format_exc_info)
+    # Text shows a traceback in lines of its own, and JSON the words of enums by itself.
+    shared.append(_words if as_text else structlog.processors.format_exc_info)
     structlog.configure(
         processors=[*shared, _text_renderer() if as_text else _JSON_BYTES],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -52,6 +53,11 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
     """Log each environment variable that looks like a setting and is none; never its value."""
     for name, nearest in unknown_variables(environ).items():
         log.warning("settings", action="unknown_setting", name=name, nearest=nearest)
+
+
+def _words(_logger: object, _level: str, line: EventDict) -> EventDict:
+    """A line with the word of each value that is one of an enum."""
+    return {name: value.value if isinstance(value, Enum) else value for name, value in line.items()}
 
 
 def _text_renderer() -> Processor:

@@ -8,13 +8,14 @@ import pytest
 
 LOGGED = """
 import logging, structlog
+from service.operations.domain.hold import HoldTarget
 from service.kit.request_id import set_request_id
 from service.logs import start_logging
 start_logging("info", "FORMAT")
 log = structlog.get_logger()
 log.debug("web", action="hidden")
 set_request_id("a-request-id")
-log.info("web", action="shown", text="two\\nlines", number=2)
+log.info("web", action="shown", text="two\\nlines", number=2, word=HoldTarget.INTAKE)
 logging.getLogger("a.library").warning("of a library")
 try:
     password = "hunter2"
@@ -42,6 +43,7 @@ def test_a_line_is_a_json_object_with_the_request_that_it_is_about() -> None:
         "action": "shown",
         "text": "two\nlines",
         "number": 2,
+        "word": "intake",
         "level": "info",
         "request_id": "a-request-id",
     }
@@ -56,6 +58,7 @@ def test_text_is_for_people_and_no_value_makes_a_line_of_its_own() -> None:
     assert shown.index("action=") < shown.index("number=") < shown.index("request_id=")
     assert "text='two\\nlines'" in shown
     assert "request_id='a-request-id'" in shown
+    assert "word='intake'" in shown
     assert "of a library" in library
     assert fault[-1] == "ValueError: why"
 
