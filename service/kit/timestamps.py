@@ -10,9 +10,10 @@ from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_MILLISECONDS: Final = 10**14  # the year 5138
-# The first and the last moment: asyncpg writes them as Postgres' infinities, and reads those back
-# without a zone, so that they could not be compared with any other time.
-INFINITIES: Final = frozenset({datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)})
+# The first and the last time that is read. A microsecond further out asyncpg writes Postgres'
+# infinities, and reads those back without a zone: they could be compared with no other time.
+FIRST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+LAST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
 UNIT_SECONDS: Final[Mapping[str, int]] = MappingProxyType(
     {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 )
@@ -31,13 +32,13 @@ def format_rfc3339(moment: datetime | None) -> str | None:
 
 
 def parse_rfc3339(text: str) -> datetime | None:
-    """The time in UTC; None for a text that is no time, has no zone, or is one of INFINITIES."""
+    """The time in UTC, from FIRST to LAST; None for a text that is no time, or has no zone."""
     try:
         given = datetime.fromisoformat(text)
         moment = given.astimezone(UTC)
     except (ValueError, OverflowError):  # overflow: the year 10000, from a zone west of UTC
         return None
-    return None if given.tzinfo is None or moment in INFINITIES else moment
+    return None if given.tzinfo is None else min(max(moment, FIRST), LAST)
 
 
 def from_milliseconds(value: object) -> datetime | None:

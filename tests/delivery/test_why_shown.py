@@ -103,6 +103,8 @@ async def test_a_delivery_and_its_subscriber_say_why_they_wait(
     subscriber = f"/v1/subscribers/{made['id']}"
     if code in OF_SUBSCRIBERS:
         assert await reason(api, subscriber) == bounds(clock, code, 0, until)
+        (listed,) = (await api.http.get("/v1/subscribers")).json()["data"]
+        assert listed == (await api.http.get(subscriber)).json()
     else:
         assert "why" not in (await api.http.get(subscriber)).json()
 

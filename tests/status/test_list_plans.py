@@ -23,6 +23,7 @@ SOUGHT = {  # each leads to few rows, which are all wanted
     *("pk_accounts", "uq_accounts_name"),
 }
 FEW = {
+    "ix_deliveries_leased",  # as many as workers are sending
     "ix_callbacks_untrusted",  # as many as are kept of what anybody may send
     "ix_subjects_with_provider",  # as many as may be with the provider at once
 }

@@ -3,11 +3,15 @@ was read of holds, workers and the provider within the last second."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
+import httpx
 import pytest
 
+from service.app import build
 from service.kit.timestamps import format_rfc3339
+from service.status.cache.conditions import ConditionsCache
 from service.subjects.domain.lifecycle import TERMINAL, Signal, State
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.domain.why import MENDED_BY, WhyCode
@@ -168,3 +172,21 @@ async def test_lists_and_long_polls_say_why_too(api: Api) -> None:
     wait = {"prefer": "wait=1", "if-none-match": '"another"'}
     answer = await api.http.get(f"/v1/subjects/{made['id']}", headers=wait)
     assert answer.json()["why"]["code"] == "no_worker"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_list_and_each_of_its_subjects_say_the_same(api: Api) -> None:
+    for _ in range(3):
+        await api.create()
+    settings = replace(api.resources.settings, provider_parallel=1)
+    app = build(replace(api.resources, settings=settings, conditions=ConditionsCache(settings)))
+    transport, headers = httpx.ASGITransport(app), api.http.headers
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as http,
+        app.state.batchers.open(),
+    ):
+        listed = (await http.get("/v1/subjects")).json()["data"]
+        alone = [(await http.get(f"/v1/subjects/{entry['id']}")).json() for entry in listed]
+    whys = [entry["why"] for entry in listed]
+    assert whys == [entry["why"] for entry in alone]
+    assert [why["code"] for why in whys] == ["account_turn", "account_turn", "due"]

@@ -167,7 +167,7 @@ class World:
     async def _of_subscribers(self) -> dict[str, Why]:
         resources = self.resources
         rows = await fetch(resources, "SELECT id FROM subscribers")
-        found = {row["id"]: await delivery_why.of_subscriber(resources, row["id"]) for row in rows}
+        found = await delivery_why.of_subscribers(resources, [row["id"] for row in rows])
         return {id_: why for id_, why in found.items() if why is not None}
 
 

@@ -1,5 +1,7 @@
 """Why deliveries and subscribers wait, by conditions that are read once a second at most."""
 
+from collections.abc import Sequence
+
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.delivery_why import delivery_why
 from service.delivery.domain.subscriber_why import subscriber_why
@@ -16,19 +18,22 @@ async def of_delivery(resources: Resources, delivery: DeliveryView) -> Why | Non
     now, retries = resources.clock(), len(resources.settings.delivery_schedule)
     async with resources.database.autocommit() as tx:
         row = await waiting.delivery(tx, delivery.id, retries, now)
-        subscriber = await waiting.subscriber(tx, delivery.subscriber_id, now)
+        found = await waiting.subscribers(tx, [delivery.subscriber_id], now)
+    subscriber = found.get(delivery.subscriber_id)
     if row is None or subscriber is None:  # they have been deleted meanwhile
         return None
     conditions = await resources.conditions.current(resources.database, now)
     return delivery_why(row, subscriber, conditions, now)
 
 
-async def of_subscriber(resources: Resources, subscriber_id: str) -> Why | None:
-    """Why a subscriber is sent nothing; None if it is, or would be."""
+async def of_subscribers(
+    resources: Resources, subscriber_ids: Sequence[str]
+) -> dict[str, Why | None]:
+    """Why each of these subscribers is sent nothing; None for one that is, or would be."""
+    if not subscriber_ids:
+        return {}
     now = resources.clock()
     async with resources.database.autocommit() as tx:
-        subscriber = await waiting.subscriber(tx, subscriber_id, now)
-    if subscriber is None:  # it has been deleted meanwhile
-        return None
+        found = await waiting.subscribers(tx, subscriber_ids, now)
     conditions = await resources.conditions.current(resources.database, now)
-    return subscriber_why(subscriber, conditions, now)
+    return {id_: subscriber_why(one, conditions, now) for id_, one in found.items()}

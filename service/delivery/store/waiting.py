@@ -1,5 +1,6 @@
 """Deliveries and subscribers as far as it says why they wait."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import text
@@ -38,8 +39,8 @@ _DELIVERY = text("""
     ) earlier ON d.due_at IS NULL
     WHERE d.id = :id
 """)
-_SUBSCRIBER = text("""
-    SELECT s.account_id, s.state, coalesce(s.state_since, s.created_at), s.disabled_reason,
+_SUBSCRIBERS = text("""
+    SELECT s.id, s.account_id, s.state, coalesce(s.state_since, s.created_at), s.disabled_reason,
         h.concurrency, h.max_rate, h.current_rate, h.rate_changed_at, h.rate_limited_until,
         h.circuit_open_until, coalesce(h.failures, 0), h.failing_since, u.under_way,
         u.next_lease_end
@@ -49,7 +50,7 @@ _SUBSCRIBER = text("""
         SELECT count(*) AS under_way, min(d.due_at) AS next_lease_end FROM deliveries d
         WHERE d.subscriber_id = s.id AND d.lease_token IS NOT NULL AND d.due_at > :now
     ) u
-    WHERE s.id = :id
+    WHERE s.id = ANY (CAST(:ids AS text[]))
 """)
 
 
@@ -66,10 +67,12 @@ async def delivery(
     return WaitingDelivery(DeliveryState(state), *rest)
 
 
-async def subscriber(tx: Connection, subscriber_id: str, now: datetime) -> WaitingSubscriber | None:
-    """The subscriber of this id; None if there is none."""
-    row = await tx.first(_SUBSCRIBER, {"id": subscriber_id, "now": now})
-    if row is None:
-        return None
-    account_id, state, *rest = row
-    return WaitingSubscriber(account_id, SubscriberState(state), *rest)
+async def subscribers(
+    tx: Connection, subscriber_ids: Sequence[str], now: datetime
+) -> dict[str, WaitingSubscriber]:
+    """The subscribers of these ids, as far as they are there."""
+    rows = await tx.execute(_SUBSCRIBERS, {"ids": subscriber_ids, "now": now})
+    return {
+        id_: WaitingSubscriber(account_id, SubscriberState(state), *rest)
+        for id_, account_id, state, *rest in rows
+    }

@@ -72,11 +72,12 @@ async def list_subjects(request: Request) -> Response:
     found, last = await status_read.subjects_page(app_resources, account_id, criteria, limit)
     account_ids = {subject.account_id for subject in found}
     account_fields = await authenticate.account_fields(app_resources, caller, account_ids)
+    positions = await status_read.queue_positions(app_resources, found)
     shown = [
         public_subject(subject)
         | account_fields.get(subject.account_id, {})
-        | await _why_member(request, subject)
-        for subject in found
+        | await _why_member(request, subject, position)
+        for subject, position in zip(found, positions, strict=True)
     ]
     return page(shown, last and encode_cursor(*last))
 

@@ -56,7 +56,8 @@ async def read(request: Request) -> Response:
 
 
 async def list_subscribers(request: Request) -> Response:
-    """GET /v1/subscribers: a page, the newest first; `cursor` is the last id of the page before."""
+    """GET /v1/subscribers: a page, the newest first, each with why it waits if it does; `cursor` is
+    the last id of the page before."""
     caller = await authorize(request, KeyScope.SUBSCRIBERS)
     query = Query(request)
     after, limit = query.text("cursor"), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
@@ -65,8 +66,15 @@ async def list_subscribers(request: Request) -> Response:
     views, more = await subscribers_read.page(resources(request), account_id, after, limit)
     account_ids = {view.subscriber.account_id for view in views}
     fields = await authenticate.account_fields(resources(request), caller, account_ids)
-    entries = [_representation(view) | fields.get(view.subscriber.account_id, {}) for view in views]
-    return page(entries, views[-1].subscriber.id if more else None)
+    ids = [view.subscriber.id for view in views]
+    whys = await why_steps.of_subscribers(resources(request), ids)
+    entries = [
+        _representation(view)
+        | fields.get(view.subscriber.account_id, {})
+        | why_member(whys.get(view.subscriber.id))
+        for view in views
+    ]
+    return page(entries, ids[-1] if more else None)
 
 
 async def update(request: Request) -> Response:
@@ -111,8 +119,9 @@ async def send_test_event(request: Request) -> Response:
 async def _answer(request: Request, caller: Caller, subscriber: Subscriber) -> Response:
     """One subscriber, and why it is sent nothing if it is not."""
     view = await subscribers_read.view(resources(request), subscriber)
-    why = await why_steps.of_subscriber(resources(request), subscriber.id)
-    return json_response(_representation(view) | caller.account_field | why_member(why))
+    whys = await why_steps.of_subscribers(resources(request), [subscriber.id])
+    why = why_member(whys.get(subscriber.id))
+    return json_response(_representation(view) | caller.account_field | why)
 
 
 def _representation(view: SubscriberView) -> dict[str, Any]:
