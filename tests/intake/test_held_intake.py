@@ -189,12 +189,6 @@ async def test_clients_of_the_provider_are_told_in_its_own_form_to_wait(
     assert "migration" not in answer.text
 
 
-async def test_nobody_is_told_to_wait_for_more_than_an_hour(api: Api) -> None:
-    """The hold may be released long before its end."""
-    await hold(api.resources, "intake", until="2100-01-01T00:00:00Z")
-    is_held(await api.http.post("/v1/subjects", json=request_body()), retry_after="3600")
-
-
 async def test_a_job_waits_until_the_hold_is_over(
     api: Api, redis: ArqRedis, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 RETRY_AFTER = 60.0  # seconds; Retry-After while a hold has no end; ours
-MAX_RETRY_AFTER = 3600.0  # likewise at most: a hold may be released long before its end
 
 
 class HoldTarget(StrEnum):
@@ -44,8 +43,6 @@ class HeldAccount(NamedTuple):
 
 def retry_after(found: Collection[HeldAccount], now: datetime) -> float:
     """After how many seconds a request that these holds refuse may be sent again: the rest of the
-    longest, MAX_RETRY_AFTER at most, or RETRY_AFTER if one has no end."""
+    longest, or RETRY_AFTER if one has no end."""
     ends = [hold.until for hold in found if hold.until is not None]
-    if len(ends) < len(found):
-        return RETRY_AFTER
-    return min((max(ends) - now).total_seconds(), MAX_RETRY_AFTER)
+    return (max(ends) - now).total_seconds() if len(ends) == len(found) else RETRY_AFTER
