@@ -35,11 +35,11 @@ async def authorize(request: Request, scope: KeyScope, *, allow_operator: bool =
     caller = await authenticate.authenticate(
         resources(request), request.app.state.batchers.callers, text.strip()
     )
+    request.scope[ACCOUNT] = caller.account_id
     reads = request.method in READING
     if not permits(caller.scopes, scope, reads=reads, allow_operator=allow_operator):
         least = KeyScope.OPERATOR_READ if reads and scope is KeyScope.OPERATOR else scope
         raise Forbidden(f"This key lacks the scope {least}.")
-    request.scope[ACCOUNT] = caller.account_id
     if not caller.sees_all:
         return caller
     request.scope[OPERATOR] = caller
