@@ -17,7 +17,7 @@ from service.local.ports import HOST, free_port
 from service.resources import Resources
 from tests.support.raw_servers import never_respond, scripted_server
 from tests.support.waiting import wait_until
-from tests.support.worker import running_worker, wait_until_listening
+from tests.support.worker import running_worker, wait_until_listening, wait_until_swept
 
 # Seconds in which a caller of the port gives up: fewer than opening a connection may take.
 PATIENCE = 4.0
@@ -110,7 +110,7 @@ async def test_a_port_that_is_taken_is_one_line_and_the_process_runs_on(
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         async with running_worker(replace(resources.settings, inner_port=(None, port))):
-            await wait_until_listening(resources)
+            await wait_until_swept(resources)
     (line,) = actions(logged, "inner_port_unavailable")
     assert (line["port"], line["error"]) == (port, "Address already in use")
 

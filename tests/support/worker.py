@@ -46,6 +46,19 @@ async def wait_until_listening(resources: Resources) -> None:
     await wait_until(listens)
 
 
+SWEPT = "SELECT FROM snapshot WHERE taken_at IS NOT NULL AND audited_at IS NOT NULL"
+
+
+async def wait_until_swept(resources: Resources) -> None:
+    """Return once a worker has done its first sweeps: it opens no connection any more, which a stop
+    would cut off."""
+
+    async def swept() -> bool:
+        return bool(await fetch(resources, SWEPT))
+
+    await wait_until(swept)
+
+
 async def wait_until_taking_jobs(redis: ArqRedis) -> None:
     """Return once a worker has looked into the queue: it says so there, by arq's health check."""
 
