@@ -17,7 +17,7 @@ from service.local.ports import HOST, free_port
 from service.resources import Resources
 from tests.support.raw_servers import never_respond, scripted_server
 from tests.support.waiting import wait_until
-from tests.support.worker import running_worker, wait_until_listening, wait_until_swept
+from tests.support.worker import running_worker, wait_until_swept
 
 # Seconds in which a caller of the port gives up: fewer than opening a connection may take.
 PATIENCE = 4.0
@@ -88,7 +88,7 @@ async def test_web_and_worker_serve_it_until_they_stop(
     stop = asyncio.Event()
     serving = asyncio.create_task(server.run(both, stop))
     async with running_worker(both), httpx.AsyncClient(trust_env=False) as http:
-        await wait_until_listening(resources)
+        await wait_until_swept(resources)
         await wait_until(lambda: len(actions(logged, "inner_port_opened")) == 2)
         for port in (web, worker):
             assert (await http.get(f"http://{HOST}:{port}/healthz")).status_code == 200
