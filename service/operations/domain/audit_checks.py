@@ -102,7 +102,7 @@ class AuditReport:
         }
 
     def __add__(self, other: Self) -> Self:
-        """Both in one."""
+        """What this report and another found, in one report."""
         return replace(
             self,
             violations=[*self.violations, *other.violations],
@@ -111,7 +111,7 @@ class AuditReport:
         )
 
     def lines(self) -> list[str]:
-        """The same for people: a line of each violation, and one of how many there are."""
+        """The report for people: a line of each violation, and one of how many there are."""
         return [*map(str, self.violations), f"{len(self.violations)} violations"]
 
 

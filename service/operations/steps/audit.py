@@ -129,7 +129,7 @@ async def _still_so(
         await audit_slices.plan_for_slices(tx)
         ranges = audit_ranges.ranges_of(violation.about for violation in found)
         again.update((await _check(tx, resources, ranges, found))[0])
-    ids = [one.about for one in found if one.check is AuditCheck.SUBSCRIBER_KEY]
+    ids = [violation.about for violation in found if violation.check is AuditCheck.SUBSCRIBER_KEY]
     again.update(await audit_keys.check_keys(resources, ids))
     return [violation for violation in found if violation in again]
 

@@ -141,8 +141,9 @@ async def transition_all_in(
     subject_ids: Sequence[str],
     choose_update: Callable[[Subject], StatusUpdate | None],
 ) -> list[tuple[Transition, str]]:
-    """The same in the caller's transaction; what was decided, each with its signal, is returned to
-    be counted and logged after the commit."""
+    """Lock subjects in the caller's transaction, and apply to each the update that `choose_update`
+    returns; None leaves one as it is. What was decided, each with its signal, is returned to be
+    counted and logged after the commit. No update may have a provider_task_id."""
     locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
     results = [
         (decide(resources, subject, update), update.signal.value)
