@@ -228,11 +228,34 @@ class Settings:
         parse.seconds(0.05, 3600),
         "Seconds between a worker's checks for work of which no notification came.",
     )
+    retention_succeeded_days: int = _setting(
+        "90",
+        parse.integer(0, 3650),
+        "Days that succeeded subjects are kept after their end, with their events, deliveries and "
+        "attempts. 0: for ever.",
+    )
+    retention_failed_days: int = _setting(
+        "180", parse.integer(0, 3650), "The same of failed subjects. 0: for ever."
+    )
+    retention_canceled_days: int = _setting(
+        "30", parse.integer(0, 3650), "The same of canceled subjects. 0: for ever."
+    )
     retention_callbacks_days: int = _setting(
-        "35", parse.integer(1, 3650), "Days that raw callbacks are kept."
+        "35", parse.integer(0, 3650), "Days that raw callbacks are kept. 0: for ever."
+    )
+    retention_answers_days: int = _setting(
+        "14",
+        parse.integer(0, 3650),
+        "Days that the answers of subscribers are kept; the rest of their attempts stays as long "
+        "as the subject. 0: as long as that too.",
     )
     retention_actions_days: int = _setting(
         "400", parse.integer(0, 3650), "Days that the action log is kept. 0: for ever."
+    )
+    retention_snapshot_days: int = _setting(
+        "2",
+        parse.integer(0, 3650),
+        "Days that the snapshot of each minute is kept: what waited in each stage. 0: for ever.",
     )
     queue_name: str = _setting(
         "callsheet", parse.text, "The name of our arq queue, in which other back ends enqueue jobs."

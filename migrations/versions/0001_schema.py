@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("last_claimed_at", TIME),
         sa.Column("callback_url_secret", sa.LargeBinary()),
         sa.Column("rate_used_until", TIME),
+        sa.Column("pruned_xid", TransactionId()),
+        sa.Column("pruned_position", sa.BigInteger()),
         sa.Column("created_at", TIME, nullable=False),
     )
     op.create_table(
@@ -98,6 +100,10 @@ def upgrade() -> None:
         sa.Column("media_check_attempts", sa.SmallInteger(), nullable=False, server_default="0"),
         sa.Column("warnings", postgresql.JSONB()),
         sa.Column("traceparent", sa.Text()),
+        sa.Column("signals", postgresql.JSONB()),
+        sa.Column("units", sa.Numeric()),
+        sa.Column("creates_saved", sa.SmallInteger(), nullable=False, server_default="0"),
+        sa.Column("erased_at", TIME),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
@@ -127,6 +133,12 @@ def upgrade() -> None:
         "subjects",
         ["external_task_id", "id"],
         postgresql_where=sa.text("external_task_id > ''"),
+    )
+    op.create_index(
+        "ix_subjects_finished",
+        "subjects",
+        ["state", "finished_at"],
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("ix_subjects_list", "subjects", ["account_id", "created_at", "id"])
     op.create_index(
@@ -202,9 +214,7 @@ def upgrade() -> None:
         sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("key", ID, primary_key=True),
         sa.Column("fingerprint", sa.Text(), nullable=False),
-        sa.Column(
-            "subject_id", ID, sa.ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False
-        ),
+        sa.Column("subject_id", ID, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
@@ -275,7 +285,7 @@ def upgrade() -> None:
         sa.Column("account_id", ID, nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary()),
         sa.Column(
             "xid", TransactionId(), nullable=False, server_default=sa.text("pg_current_xact_id()")
         ),

@@ -7,11 +7,14 @@ from service.schema import (
     accounts,
     callbacks,
     deliveries,
+    erasures,
     events,
+    installation,
     operations,
     provider,
     subjects,
     subscribers,
+    usage,
 )
 from service.schema.base import metadata
 
@@ -19,10 +22,13 @@ __all__ = [
     "accounts",
     "callbacks",
     "deliveries",
+    "erasures",
     "events",
+    "installation",
     "metadata",
     "operations",
     "provider",
     "subjects",
     "subscribers",
+    "usage",
 ]

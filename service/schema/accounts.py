@@ -1,9 +1,9 @@
 """Accounts, and the API keys and key pairs of their callers."""
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.schema.base import Id, Time, metadata
+from service.schema.base import Id, Time, TransactionId, metadata
 
 accounts = Table(
     "accounts",
@@ -14,6 +14,9 @@ accounts = Table(
     Column("last_claimed_at", Time),
     Column("callback_url_secret", LargeBinary),  # encrypted; signs what goes to callback_urls
     Column("rate_used_until", Time),  # requests made so far use up the permitted rate until then
+    # The last event, in the order of its feed, that was pruned; null: none.
+    Column("pruned_xid", TransactionId),
+    Column("pruned_position", BigInteger),
     Column("created_at", Time, nullable=False),
 )
 

@@ -28,7 +28,8 @@ events = Table(
     Column("account_id", Id, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),  # the exact bytes that are signed and sent
+    # The exact bytes that are signed and sent; null: they were erased, and no feed shows the event.
+    Column("body", LargeBinary),
     # A feed ordered by position alone would miss what commits late: see event_feed/store/feed.py.
     Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("position", BigInteger, Identity(always=True), nullable=False),

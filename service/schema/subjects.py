@@ -7,6 +7,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -48,6 +49,12 @@ subjects = Table(
     Column("media_check_attempts", SmallInteger, nullable=False, server_default="0"),
     Column("warnings", JSONB(none_as_null=True)),  # null: there are none
     Column("traceparent", Text),  # of the span that accepted it (W3C); null: nothing is traced
+    # What was learnt about it otherwise than by callbacks, oldest first; null: nothing yet.
+    Column("signals", JSONB(none_as_null=True)),
+    Column("units", Numeric),  # that the provider deducted for it; null: it did not say
+    # Times that the provider, asked after a lost answer, had it: each saved another create.
+    Column("creates_saved", SmallInteger, nullable=False, server_default="0"),
+    Column("erased_at", Time),  # when what it held was wiped; null: it was not
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),
@@ -108,6 +115,13 @@ subjects = Table(
         postgresql_include=["created_at", "updated_at", "claimed_at"],
         postgresql_where=text("finished_at IS NULL AND media_check_at IS NOT NULL"),
     ),
+    # Finished subjects by their end: what is kept long enough, and what ended on a day.
+    Index(
+        "ix_subjects_finished",
+        "state",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
     Index("ix_subjects_list", "account_id", "created_at", "id"),
     # For the list of every account. Its condition holds for every external id, and only that list's
     # query has it: an account's list must not be read by this index.
@@ -156,7 +170,8 @@ idempotency_keys = Table(
     Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
     Column("key", Id, primary_key=True),
     Column("fingerprint", Text, nullable=False),
-    Column("subject_id", Id, ForeignKey("subjects.id", ondelete="CASCADE"), nullable=False),
+    # No foreign key: a subject is kept for longer than its keys are bound.
+    Column("subject_id", Id, nullable=False),
     Column("created_at", Time, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )

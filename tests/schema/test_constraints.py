@@ -13,11 +13,14 @@ from service.schema import metadata
 from service.schema.accounts import accounts
 from service.schema.callbacks import callbacks
 from service.schema.deliveries import deliveries, subscriber_health
+from service.schema.erasures import erasures
 from service.schema.events import events
+from service.schema.installation import installation
 from service.schema.operations import holds, operations, snapshot, stage_snapshots
 from service.schema.provider import provider_state
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
+from service.schema.usage import usage_days
 from service.subjects.domain.lifecycle import State
 from tests.support.subjects import NOW, make_subject
 
@@ -76,6 +79,17 @@ OPERATION = {
     "next_step_at": NOW,
     "created_at": NOW,
 }
+ERASURE = {"subject_id": SUBJECT["id"], "state": "pending", "next_try_at": NOW, "requested_at": NOW}
+USAGE = {
+    "account_id": "acc_1",
+    "day": NOW.date(),
+    "reference_type": "image_refer",
+    "outcome": "succeeded",
+    "count": 1,
+    "units": 1,
+    "creates_saved": 0,
+}
+INSTALLATION = {"id": 2, "installation_id": "ins_1"}
 ROWS: dict[Table, dict[str, Any]] = {
     subjects: SUBJECT,
     events: EVENT,
@@ -86,6 +100,8 @@ ROWS: dict[Table, dict[str, Any]] = {
     stage_snapshots: STAGE,
     holds: HOLD,
     operations: OPERATION,
+    erasures: ERASURE,
+    usage_days: USAGE,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
@@ -150,6 +166,17 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (operations, "ck_operations_stopped", DONE | {"stop_reason": "asked"}),
     (operations, "ck_operations_stopped", DONE | {"state": "stopped"}),
     (operations, "ck_operations_stop_reason", DONE | {"state": "stopped", "stop_reason": "late"}),
+    (erasures, "ck_erasures_state", {"state": "lost", "next_try_at": None} | ENDED),
+    (erasures, "ck_erasures_finished", ENDED),
+    (erasures, "ck_erasures_next_try", {"next_try_at": None}),
+    (
+        erasures,
+        "ck_erasures_lease",
+        {"state": "done", "next_try_at": None, "lease_token": "lse_1"} | ENDED,
+    ),
+    (usage_days, "ck_usage_days_outcome", {"outcome": "lost"}),
+    (installation, "ck_installation_one_row", INSTALLATION),
+    (installation, "ck_installation_held", INSTALLATION | {"id": 1, "held_reason": "copied"}),
 ]
 
 

@@ -1,0 +1,89 @@
+"""What is kept and let go: usage by day, erasures at the provider, and which installation it is.
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.types import UserDefinedType
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+ID = sa.Text(collation="C")  # sorts by age, compared byte by byte
+TIME = sa.DateTime(timezone=True)
+
+
+class TransactionId(UserDefinedType[int]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "usage_days",
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
+        sa.Column("day", sa.Date(), primary_key=True),
+        sa.Column("reference_type", sa.Text(), primary_key=True),
+        sa.Column("outcome", sa.Text(), primary_key=True),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.Numeric(), nullable=False),
+        sa.Column("creates_saved", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "outcome IN ('canceled', 'failed', 'refused', 'succeeded')", name="outcome"
+        ),
+    )
+    op.create_table(
+        "refusals",
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
+        sa.Column("day", sa.Date(), primary_key=True),
+        sa.Column("reference_type", sa.Text(), primary_key=True),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "erasures",
+        sa.Column("subject_id", ID, primary_key=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("element_id", sa.Text()),
+        sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("next_try_at", TIME),
+        sa.Column("lease_token", ID),
+        sa.Column("error", sa.Text()),
+        sa.Column("requested_at", TIME, nullable=False),
+        sa.Column("finished_at", TIME),
+        sa.CheckConstraint("state IN ('done', 'failed', 'pending')", name="state"),
+        sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+        sa.CheckConstraint("(state = 'pending') = (next_try_at IS NOT NULL)", name="next_try"),
+        sa.CheckConstraint("state = 'pending' OR lease_token IS NULL", name="lease"),
+    )
+    op.create_index(
+        "ix_erasures_pending",
+        "erasures",
+        ["next_try_at"],
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_table(
+        "installation",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("installation_id", ID, nullable=False),
+        sa.Column("public_url", sa.Text()),
+        sa.Column("last_moment", TIME),
+        sa.Column("held_reason", sa.Text()),
+        sa.Column("held_since", TIME),
+        sa.Column("feed_epoch", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("epoch_xid", TransactionId()),
+        sa.Column("epoch_position", sa.BigInteger()),
+        sa.Column("pruned_xid", TransactionId()),
+        sa.Column("pruned_position", sa.BigInteger()),
+        sa.CheckConstraint("id = 1", name="one_row"),
+        sa.CheckConstraint("(held_reason IS NULL) = (held_since IS NULL)", name="held"),
+    )
+    op.execute(
+        "INSERT INTO installation (id, installation_id)"
+        " VALUES (1, 'ins_' || replace(gen_random_uuid()::text, '-', ''))"
+    )
