@@ -163,7 +163,7 @@ async def test_a_stuck_task_stays_with_processing() -> None:
     assert record["task_status"] == "processing"
 
 
-@pytest.mark.parametrize("body", [[], 1, {"nonsense": 1}, {"on": "delete"}, {"times": "x"}])
+@pytest.mark.parametrize("body", [[], 1, {"nonsense": 1}, {"on": "destroy"}, {"times": "x"}])
 @pytest.mark.parametrize("path", ["faults", "settings"])
 async def test_nonsense_is_refused_and_changes_nothing(path: str, body: object) -> None:
     async with simulator() as remote:

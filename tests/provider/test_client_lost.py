@@ -13,6 +13,7 @@ from service.provider.remote.credentials import ProviderApiKey
 from service.provider.remote.error_codes import CODE_ACTIONS
 from service.provider.remote.outcomes import (
     CreateOutcome,
+    DeleteOutcome,
     LookUpOutcome,
     OutcomeUnknown,
     RetryLater,
@@ -24,6 +25,7 @@ from tests.support.provider_client import (
     CREATED,
     NOW,
     create_answer,
+    delete_answer,
     look_up_answer,
     provider_client,
 )
@@ -110,7 +112,10 @@ LOST: dict[str, bytes | Script] = {
 async def test_the_outcome_of_an_answer_that_is_lost_or_unreadable_is_unknown(
     answer: bytes | Script,
 ) -> None:
-    for outcome in (await create_answer(answer), await look_up_answer(answer)):
+    outcomes: list[object] = [await create_answer(answer), await look_up_answer(answer)]
+    if answer is not LOST["code a string"]:  # the success of a delete needs no more than a code
+        outcomes.append(await delete_answer(answer))
+    for outcome in outcomes:
         assert isinstance(outcome, OutcomeUnknown)
         assert outcome.reason
         assert "secret" not in outcome.reason
@@ -129,6 +134,9 @@ async def test_no_call_takes_longer_than_its_time(answer: Script) -> None:
     assert await look_up_answer(answer, timeout=0.2) == OutcomeUnknown(
         "no whole answer within 0.2 s"
     )
+    assert await delete_answer(answer, timeout=0.2) == OutcomeUnknown(
+        "no whole answer within 0.2 s"
+    )
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -145,7 +153,12 @@ async def test_a_refused_connection_means_nothing_was_sent() -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         provider = ProviderClient(url, ProviderApiKey("k"), 30.0, Clock(NOW))
-        for answer in (await provider.create(CREATE_BODY), await provider.look_up("x")):
+        answers = (
+            await provider.create(CREATE_BODY),
+            await provider.look_up("x"),
+            await provider.delete("x"),
+        )
+        for answer in answers:
             assert isinstance(answer, RetryLater)
             assert (answer.provider_code, answer.retry_after, answer.at_parallel_limit) == (
                 None,
@@ -195,3 +208,4 @@ async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.Monke
 async def test_whatever_is_answered_comes_back_as_a_value(answer: bytes | Script) -> None:
     assert isinstance(await create_answer(answer), CreateOutcome)
     assert isinstance(await look_up_answer(answer), LookUpOutcome)
+    assert isinstance(await delete_answer(answer), DeleteOutcome)

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.provider.remote.client import ProviderClient
 from service.provider.remote.credentials import ProviderApiKey, ProviderKeyPair
-from service.provider.remote.outcomes import CreateOutcome, LookUpOutcome
+from service.provider.remote.outcomes import CreateOutcome, DeleteOutcome, LookUpOutcome
 from tests.support.clock import Clock
 from tests.support.raw_servers import RawServer, Script, envelope_response, raw_server
 
@@ -50,3 +50,9 @@ async def look_up_answer(*answers: bytes | Script, **how: Any) -> LookUpOutcome:
     """What our client makes of these answers to a look-up."""
     async with provider_client(*answers, **how) as (provider, _):
         return await provider.look_up("sub_01")
+
+
+async def delete_answer(*answers: bytes | Script, **how: Any) -> DeleteOutcome:  # noqa: ANN401
+    """What our client makes of these answers to a delete."""
+    async with provider_client(*answers, **how) as (provider, _):
+        return await provider.delete("831922345719271433")

@@ -19,7 +19,7 @@ async def healthz(_: Request) -> Response:
 
 
 async def ledger(request: Request) -> Response:
-    """GET: creates, look-ups and callbacks; with `?external_task_id=`, of that task alone."""
+    """GET: creates, look-ups, deletes and callbacks; with `?external_task_id=`, of that task."""
     provider: SimulatedProvider = request.app.state.provider
     book = provider.tasks
     read = provider.ledger.read(request.query_params.get("external_task_id"))

@@ -11,7 +11,7 @@ from service.local.simulator import admin_routes, responses
 from service.local.simulator import routes as simulator_routes
 from service.local.simulator.options import Options
 from service.local.simulator.provider import SimulatedProvider
-from service.provider.domain.requests import PATH
+from service.provider.domain.requests import DELETE_PATH, OTHER_DELETE_PATH, PATH
 
 
 class Simulator(Starlette):
@@ -40,6 +40,10 @@ def build(options: Options) -> Starlette:
         *(
             Route(PATH + end, simulator_routes.query_task, methods=["GET"])
             for end in ("/{name}", "/{name}/")
+        ),
+        *(
+            Route(path, simulator_routes.delete_element, methods=["POST"])
+            for path in (DELETE_PATH, OTHER_DELETE_PATH)
         ),
         Mount("/_simulator", routes=admin_routes.ROUTES),
     ]

@@ -60,6 +60,6 @@ def success_body(data: Any) -> bytes:  # noqa: ANN401 — any JSON
     return orjson.dumps({"code": 0, "message": "SUCCEED", "request_id": str(uuid4()), "data": data})
 
 
-def error_body(code: int, message: str) -> bytes:
-    """The envelope of an error, as JSON without `data`."""
+def body_without_data(code: int, message: str) -> bytes:
+    """The envelope of an error, or of a success that has no `data`, as JSON."""
     return orjson.dumps({"code": code, "message": message, "request_id": str(uuid4())})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from service.local.simulator.options import CallbackShape
 
-FaultedCall = Literal["create", "query", "list"]
+FaultedCall = Literal["create", "query", "list", "delete"]
 AnswerFault = Literal["normal", "drop", "trickle", "garbage", "oversized", "truncated"]
 
 
@@ -25,7 +25,8 @@ class Fault:
     code: int | None = None  # refuse with this code of the provider's
     message: str | None = None  # of the refusal; None for the code's own
     http_status: int | None = None  # None for the code's own
-    accept: bool | None = None  # create the task all the same; None: only without `code`
+    # Create the task, or delete the element, all the same; None: only without `code`.
+    accept: bool | None = None
     delay: float = 0.0  # seconds before the answer; of `trickle`, its length (0 stands for 60 s)
     answer: AnswerFault = "normal"  # `drop` closes the connection in place of an answer
     before_answer: int = 0  # callbacks that are sent before the create is answered
@@ -52,7 +53,7 @@ class Fault:
 
     @property
     def accepts(self) -> bool:
-        """Whether the task is created."""
+        """Whether the task is created, or the element deleted."""
         return self.code is None if self.accept is None else self.accept
 
     def loses(self, status: str) -> bool:

@@ -44,8 +44,8 @@ class Journal:
         self._write(asdict(task))
 
     def add_changed(self, task: Task) -> None:
-        """Append a task's new status."""
-        names = ("id", "status", "message", "updated_at", "element_id")
+        """Append what has changed of a task."""
+        names = ("id", "status", "message", "updated_at", "element_id", "is_deleted")
         self._write({name: getattr(task, name) for name in names})
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
-"""The ledger: every create, look-up and callback attempt, for tests to count."""
+"""The ledger: every create, look-up, delete and callback attempt, for tests to count."""
 
 import time
 from collections import Counter, deque
 from typing import Any
 
 MAX_ENTRIES = 100_000  # of each kind, the newest; the counts go on
-KINDS = ("creates", "lookups", "callbacks")
+KINDS = ("creates", "lookups", "deletes", "callbacks")
 
 
 class Ledger:

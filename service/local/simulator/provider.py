@@ -1,4 +1,5 @@
-"""The simulated provider: creates tasks, runs them to their end, and has them called back."""
+"""The simulated provider: creates tasks, runs them to their end, has them called back, and deletes
+their elements."""
 
 import asyncio
 import time
@@ -86,6 +87,18 @@ class SimulatedProvider:
         self._background.start(self._run_task(task, queue))
         return task, queue
 
+    def find_element(self, element_id: object) -> Task | None:
+        """The task that made this element, a text (rule P7), and whose element was not deleted;
+        None if there is none."""
+        task = self.tasks.by_element_id.get(element_id) if isinstance(element_id, str) else None
+        return None if task is None or task.is_deleted else task
+
+    def delete_element(self, task: Task) -> None:
+        """Delete the element that the task made. No callback tells of it."""
+        task.is_deleted = True
+        if self._journal:
+            self._journal.add_changed(task)
+
     def _check(self, body: dict[str, Any]) -> None:
         try:
             request_rules.parse_request(body, account_id="")
@@ -135,6 +148,7 @@ class SimulatedProvider:
         element_id: int | None = None,
     ) -> None:
         task.change_status(status, message, element_id)
+        self.tasks.add_element(task)
         if self._journal:
             self._journal.add_changed(task)
         self.callback_sender.enqueue(queue, task)

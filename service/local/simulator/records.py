@@ -78,6 +78,11 @@ def tags(task: Task) -> list[dict[str, str]]:
     ]
 
 
+def element_status(task: Task) -> str:
+    """The status of the element that the task made (rule P33)."""
+    return "deleted" if task.is_deleted else "succeed"
+
+
 def _element(task: Task) -> dict[str, Any]:
     request = task.request
     element = {
@@ -89,7 +94,7 @@ def _element(task: Task) -> dict[str, Any]:
         "element_video_list": request.get("element_video_list"),
         "tag_list": tags(task),
         "owned_by": OWNER,
-        "status": "succeed",
+        "status": element_status(task),
     }
     if request.get("element_voice_id"):
         element["element_voice_info"] = {
@@ -115,6 +120,6 @@ def _output(task: Task) -> dict[str, Any]:
             {"type": kind, "role": where.partition("[")[0], "url": url} for where, url in given
         ],
         "owned_by": OWNER,
-        "status": "succeed",
+        "status": element_status(task),
         "tags": tags(task),
     }

@@ -1,4 +1,4 @@
-"""The provider's API: create, query and list tasks (rules P2 to P4)."""
+"""The provider's API: create, query and list tasks, and delete elements (rules P2 to P5)."""
 
 import time
 from typing import Any
@@ -63,6 +63,27 @@ async def query_task(request: Request) -> Response:
     return await responses.with_fault(fault, 200, codes.success_body(records.legacy_record(task)))
 
 
+async def delete_element(request: Request) -> Response:
+    """POST: delete the element that a task made; the answer has no `data` (rule P5)."""
+    provider: SimulatedProvider = request.app.state.provider
+    fault, task, element_id = NO_FAULT, None, None
+    try:
+        _authorize(provider, request)
+        element_id = (await _read_body(request)).get("element_id")
+        task = provider.find_element(element_id)
+        named = {**task.request, "external_task_id": task.external_task_id} if task else {}
+        fault = provider.faults.next_for("delete", named)
+        _refuse(fault, unless=fault.accepts)
+        provider.delete_element(_made(task, element_id))
+    except Refusal as refused:
+        _record_delete(provider, element_id, task, fault, refused.code)
+        return await _refusal_response(refused, fault)
+    _record_delete(provider, element_id, task, fault, None)
+    if fault.code is not None:
+        return await _refusal_response(Refusal(fault.code, fault.message), fault)
+    return await responses.with_fault(fault, 200, codes.body_without_data(0, "SUCCEED"))
+
+
 async def list_tasks(request: Request) -> Response:
     """GET: a page of tasks, newest first."""
     provider: SimulatedProvider = request.app.state.provider
@@ -124,9 +145,15 @@ def _found(task: Task | None, name: str) -> Task:
     return task
 
 
+def _made(task: Task | None, element_id: object) -> Task:
+    if task is None:
+        raise Refusal(1201, f"Element not found by element_id: {element_id}")
+    return task
+
+
 async def _refusal_response(refused: Refusal, fault: Fault) -> Response:
     return await responses.with_fault(
-        fault, refused.status, codes.error_body(refused.code, refused.message)
+        fault, refused.status, codes.body_without_data(refused.code, refused.message)
     )
 
 
@@ -146,6 +173,25 @@ def _record_create(
         task_id=task_id,
         code=refused.code if refused else 0,
         message=refused.message if refused else "",
+        answer=fault.answer,
+    )
+
+
+def _record_delete(
+    provider: SimulatedProvider,
+    element_id: object,
+    task: Task | None,
+    fault: Fault,
+    refused_code: int | None,
+) -> None:
+    """Record a delete; `refused_code` is None if it was done, and 0 if it was only dropped."""
+    outcome = "refused" if refused_code else "dropped" if refused_code == 0 else "done"
+    provider.ledger.add(
+        "deletes",
+        outcome,
+        element_id=element_id,
+        external_task_id=task.external_task_id if task else None,
+        code=refused_code or 0,
         answer=fault.answer,
     )
 

@@ -21,6 +21,7 @@ class Task:
     status: str = "submitted"  # rule P30
     message: str = ""  # why it failed
     element_id: int | None = None  # None until it succeeds
+    is_deleted: bool = False  # whether its element was deleted
 
     @property
     def external_task_id(self) -> str:
@@ -49,6 +50,7 @@ class TaskStore:
 
     by_id: dict[str, Task] = field(default_factory=dict)  # oldest first
     by_external_id: dict[str, Task] = field(default_factory=dict)  # the caller's ids
+    by_element_id: dict[str, Task] = field(default_factory=dict)  # of those that have succeeded
     running: int = 0  # tasks that have not ended
     peak_running: int = 0  # the most there were at once
     _last_id: int = 0  # the highest id given so far; the next is higher
@@ -63,10 +65,16 @@ class TaskStore:
         self.by_id[task.id] = task
         if task.external_task_id:
             self.by_external_id[task.external_task_id] = task
-        self._last_id = max(self._last_id, int(task.id))
+        self._last_id = max(self._last_id, int(task.id), task.element_id or 0)
+        self.add_element(task)
         if not task.is_finished:
             self.running += 1
             self.peak_running = max(self.peak_running, self.running)
+
+    def add_element(self, task: Task) -> None:
+        """Let the task be found by its element, if it has one."""
+        if task.element_id is not None:
+            self.by_element_id[str(task.element_id)] = task
 
     def count_ended(self) -> None:
         """Count one running task less."""

@@ -1,10 +1,13 @@
-"""Requests to the provider: the path of its calls, and the JSON body of a create."""
+"""Requests to the provider: the paths of its calls, and the JSON body of a create."""
 
 import base64
 from collections.abc import Mapping
 from typing import Any
 
 PATH = "/v1/general/advanced-custom-elements"  # rule P2 of service/provider/README.md
+# Rule P5: the two do the same, and the first is named as the calls of PATH are.
+DELETE_PATH = "/v1/general/delete-advanced-elements"
+OTHER_DELETE_PATH = "/v1/general/delete-elements"
 
 
 def create_body(

@@ -1,7 +1,7 @@
 """The client of the provider's API: each call gives one outcome as a value, and raises nothing.
 
 Paths, sign-in and error codes are those of service/provider/README.md, rules P1 to P9 and P40 to
-P64. A create whose outcome is not known is OutcomeUnknown, never a failure: the task may exist.
+P66. A create whose outcome is not known is OutcomeUnknown, never a failure: the task may exist.
 """
 
 import asyncio
@@ -23,14 +23,22 @@ from service.kit.network.exact_urls import exact_url
 from service.kit.text import clean_text
 from service.kit.timestamps import parse_retry_after
 from service.metrics import PROVIDER_REQUEST_DURATION, PROVIDER_REQUESTS
-from service.provider.domain.requests import PATH
+from service.provider.domain.requests import DELETE_PATH, PATH
 from service.provider.domain.task_reports import TaskReport, parse_json_object, read_task_record
 from service.provider.remote.credentials import BearerToken, ProviderApiKey, ProviderKeyPair
-from service.provider.remote.error_codes import CodeAction, action_for_code
+from service.provider.remote.error_codes import (
+    INVALID_PARAMETERS_CODE,
+    CodeAction,
+    action_for_code,
+    says_no_element,
+)
 from service.provider.remote.lenient_parsing import decompress, log_excerpt, read_code
 from service.provider.remote.outcomes import (
     AlreadyExists,
     CreateOutcome,
+    DeleteOutcome,
+    ElementDeleted,
+    ElementNotFound,
     ListOutcome,
     LookUpOutcome,
     OutcomeUnknown,
@@ -52,7 +60,6 @@ KEEPALIVE_SECONDS = 3.0  # common servers hang up after 5, and a create sent the
 MAX_RETRY_AFTER_SECONDS = 300.0  # rule P94
 PARALLEL_LIMIT_CODE = 1303  # rule P56
 MIN_PARALLEL_LIMIT_WAIT = 1.0  # seconds; rule P56
-INVALID_PARAMETERS_CODE = 1201  # rules P51 and P52
 EXPIRED_TOKEN_CODES = frozenset({1003, 1004})  # rule P47
 
 T = TypeVar("T")
@@ -60,6 +67,7 @@ T = TypeVar("T")
 _OPERATIONS: Mapping[str, tuple[type, ...]] = {  # with what may come of each
     "create": (*get_args(CreateOutcome), UnreadableResponse),
     "look_up": (*get_args(LookUpOutcome), UnreadableResponse),
+    "delete": (*get_args(DeleteOutcome), UnreadableResponse),
     "list": (*get_args(ListOutcome), UnreadableResponse),
 }
 _DURATIONS = {name: PROVIDER_REQUEST_DURATION.labels(name) for name in _OPERATIONS}
@@ -99,6 +107,7 @@ class ProviderClient:
         clock: Callable[[], datetime],
     ) -> None:
         self._url = url.rstrip("/") + PATH
+        self._delete_url = url.rstrip("/") + DELETE_PATH
         self._token = BearerToken(credentials, clock)
         self._clock = clock
         self._timeout = timeout
@@ -134,6 +143,10 @@ class ProviderClient:
         """Query one task by the provider's id or by ours."""
         return await _measured("look_up", self._look_up(task_id))
 
+    async def delete(self, element_id: str) -> DeleteOutcome:
+        """Delete an element by the provider's id of it (rule P5)."""
+        return await _measured("delete", self._delete(element_id))
+
     async def list_tasks(self, number: int, size: int) -> ListOutcome:
         """A page of the account's own tasks, of which the first is number 1 (rule P4)."""
         return await _measured("list", self._list_tasks(number, size))
@@ -159,6 +172,17 @@ class ProviderClient:
         if answer.code == INVALID_PARAMETERS_CODE and "not found" in answer.message.casefold():
             return TaskNotFound(answer.message)
         return _outcome_of_code(answer) or _unknown_outcome(answer)
+
+    async def _delete(self, element_id: str) -> DeleteOutcome:
+        body = orjson.dumps({"element_id": element_id})
+        answer = await self._call("POST", self._delete_url, body)
+        if not isinstance(answer, _Envelope):
+            return answer
+        if answer.code == 0:
+            return ElementDeleted()
+        if says_no_element(answer.code, answer.message):
+            return ElementNotFound(answer.message)
+        return _outcome_of_code(answer) or Refused(answer.code, answer.message)
 
     async def _list_tasks(self, number: int, size: int) -> ListOutcome:
         url = f"{self._url}?pageNum={number}&pageSize={size}"

@@ -1,7 +1,12 @@
-"""The provider's error codes, and what we do next at each: look up, wait, refuse, or stop."""
+"""The provider's error codes, and what we do next at each: look up, wait, refuse, or stop; and the
+words that some of them come with."""
 
 from enum import Enum, auto
 from types import MappingProxyType
+
+INVALID_PARAMETERS_CODE = 1201  # rules P51, P52 and P65
+UNKNOWN_RESOURCE_CODE = 1203  # rules P53 and P65
+_NOT_THERE_WORDS = ("not found", "not exist", "already deleted")  # rule P65
 
 
 class CodeAction(Enum):
@@ -34,3 +39,13 @@ CODE_CLASS_ACTIONS = MappingProxyType(
 def action_for_code(code: int) -> CodeAction:
     """Choose what to do about a code that is not 0, known or not."""
     return CODE_ACTIONS.get(code) or CODE_CLASS_ACTIONS.get(code // 100, CodeAction.LOOK_UP)
+
+
+def says_no_element(code: int, message: str) -> bool:
+    """Whether an answer to a delete says that there is no such element: rule P65."""
+    words = message.casefold()
+    if code == UNKNOWN_RESOURCE_CODE and "element" not in words:
+        return False  # the path may be what is not there
+    return code in (INVALID_PARAMETERS_CODE, UNKNOWN_RESOURCE_CODE) and any(
+        said in words for said in _NOT_THERE_WORDS
+    )

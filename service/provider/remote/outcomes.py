@@ -44,8 +44,20 @@ class TaskNotFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementDeleted:
+    """A delete succeeded: the provider has the element no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementNotFound:
+    """A delete found no such element: there is nothing to delete (rule P65)."""
+
+    message: str  # the provider's
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
-    """A create was refused, and would be again."""
+    """A create or a delete was refused, and would be again."""
 
     provider_code: int  # rules P46 to P60
     message: str  # the provider's: why
@@ -53,7 +65,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Nothing was created, and the call may be repeated."""
+    """Nothing was done, and the call may be repeated."""
 
     provider_code: int | None  # None: the provider was not reached
     message: str  # the provider's, or why it was not reached
@@ -63,7 +75,7 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class ProviderStopped:
-    """Nothing was created, and nothing will be until a person sees to the account or the key."""
+    """Nothing was done, and nothing will be until a person sees to the account or the key."""
 
     provider_code: int  # rules P46 to P60
     message: str  # the provider's
@@ -71,7 +83,8 @@ class ProviderStopped:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """Nobody knows whether the call succeeded: look the task up before anything else."""
+    """Nobody knows whether the call succeeded: after a create, look the task up before anything
+    else. A delete may be repeated, as it does no more the second time."""
 
     reason: str  # a part of a sentence for the log
     # An answer came and could be read, but says no more than that.
@@ -89,4 +102,7 @@ CreateOutcome = (
     TaskAccepted | AlreadyExists | Refused | RetryLater | ProviderStopped | OutcomeUnknown
 )
 LookUpOutcome = TaskFound | TaskNotFound | RetryLater | ProviderStopped | OutcomeUnknown
+DeleteOutcome = (
+    ElementDeleted | ElementNotFound | Refused | RetryLater | ProviderStopped | OutcomeUnknown
+)
 ListOutcome = TasksListed | RetryLater | ProviderStopped | OutcomeUnknown
