@@ -130,7 +130,8 @@ def _task_not_found(resources: Resources, subject: Subject) -> StatusUpdate | No
     P93)."""
     now = resources.clock()
     grace = timedelta(seconds=resources.settings.not_found_grace)
-    if subject.state is State.UNCONFIRMED and (subject.claimed_at or now) + grace > now:
+    sent_by = subject.claimed_at or subject.updated_at  # not claimed here: when that was in doubt
+    if subject.state is State.UNCONFIRMED and sent_by + grace > now:
         return None
     wait = full_jitter(subject.attempts, RETRY_BASE, RETRY_CAP, resources.random())
     return StatusUpdate(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))

@@ -143,6 +143,8 @@ def _submitting(subject: WaitingView, conditions: Conditions, now: datetime) -> 
 
 def _unconfirmed(subject: WaitingView, conditions: Conditions, now: datetime) -> Why:
     text = "The provider's answer was lost: it is asked whether it has the subject"
+    if subject.claimed_at is None:  # nobody here has sent it: installation/steps/look_ups.py
+        text = "After a restore the provider is asked whether it has the subject"
     return _look_up(WhyCode.UNCONFIRMED_LOOK_UP, text, subject, conditions, now)
 
 

@@ -14,7 +14,7 @@ class State(StrEnum):
     QUEUED = "queued"  # a worker claims it, once the provider has a slot free
     # Claimed under a lease: the provider's answer, or the end of the lease.
     SUBMITTING = "submitting"
-    UNCONFIRMED = "unconfirmed"  # sent, and the answer was lost: a poll by our id
+    UNCONFIRMED = "unconfirmed"  # it may have been sent, nobody knows: a poll by our id
     SUBMITTED = "submitted"  # the provider has it: its callback, or our poll
     PROCESSING = "processing"  # the provider works on it: its callback, or our poll
     SUCCEEDED = "succeeded"
@@ -36,6 +36,7 @@ class Signal(StrEnum):
     FAILED = "failed"
     CANCEL = "cancel"  # a caller cancels it
     DEADLINE = "deadline"  # it has not ended by its deadline
+    RESTORED = "restored"  # the database went back in time: it may have been sent since then
 
 
 class Ignored(StrEnum):
@@ -87,6 +88,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: State.FAILED,
         Signal.CANCEL: State.CANCELED,
         Signal.DEADLINE: State.FAILED,
+        Signal.RESTORED: State.UNCONFIRMED,
     },
     State.SUBMITTING: {
         Signal.CLAIMED: Ignored.REPEATED,
@@ -101,6 +103,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: State.FAILED,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
+        Signal.RESTORED: State.UNCONFIRMED,
     },
     State.UNCONFIRMED: {
         Signal.CLAIMED: Ignored.LATE,
@@ -114,6 +117,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: State.FAILED,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
+        Signal.RESTORED: Ignored.REPEATED,
     },
     State.SUBMITTED: {
         Signal.CLAIMED: Ignored.LATE,
@@ -128,6 +132,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: State.FAILED,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
+        Signal.RESTORED: Ignored.LATE,
     },
     State.PROCESSING: {
         Signal.CLAIMED: Ignored.LATE,
@@ -141,6 +146,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: State.FAILED,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: State.FAILED,
+        Signal.RESTORED: Ignored.LATE,
     },
     State.SUCCEEDED: {
         Signal.CLAIMED: Ignored.LATE,
@@ -154,6 +160,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: Ignored.ANOMALY,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: Ignored.LATE,
+        Signal.RESTORED: Ignored.LATE,
     },
     State.FAILED: {
         Signal.CLAIMED: Ignored.LATE,
@@ -167,6 +174,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: Ignored.REPEATED,
         Signal.CANCEL: Ignored.DENIED,
         Signal.DEADLINE: Ignored.LATE,
+        Signal.RESTORED: Ignored.LATE,
     },
     State.CANCELED: {
         Signal.CLAIMED: Ignored.LATE,
@@ -181,6 +189,7 @@ TABLE: dict[State, dict[Signal, Decision]] = {
         Signal.FAILED: Ignored.ANOMALY,
         Signal.CANCEL: Ignored.REPEATED,
         Signal.DEADLINE: Ignored.LATE,
+        Signal.RESTORED: Ignored.LATE,
     },
 }
 

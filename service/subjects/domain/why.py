@@ -34,7 +34,7 @@ class WhyCode(StrEnum):
     PROVIDER_SLOTS = "provider_slots"  # the provider has as many subjects of ours as it may
     PROVIDER_STOPPED = "provider_stopped"  # the provider refuses the account or key
     HELD_LEASE = "held_lease"  # a worker is sending it at this moment
-    UNCONFIRMED_LOOK_UP = "unconfirmed_look_up"  # the answer was lost: the provider is asked
+    UNCONFIRMED_LOOK_UP = "unconfirmed_look_up"  # it may have been sent: the provider is asked
     NEWS_DUE = "news_due"  # the provider works on it, and calls back or is asked
     RETRY_AT = "retry_at"  # it was put off, or an attempt failed: it is tried again
     EARLIER_EVENT_FIRST = "earlier_event_first"  # an earlier event of its subject goes first

@@ -18,7 +18,7 @@ class Work(StrEnum):
 
 def work_after(before: State, after: State) -> set[Work]:
     """What a transition of a subject gives to do, beside deliveries: to submit another once it is
-    not with the provider any more, and to ask the provider about it where an answer was lost."""
+    not with the provider any more, and to ask the provider about it where nobody knows that."""
     work = set()
     if before in WITH_PROVIDER and after not in WITH_PROVIDER:
         work.add(Work.SUBMIT)

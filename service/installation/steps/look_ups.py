@@ -1,0 +1,75 @@
+"""Lets every unfinished subject of a restored database be looked up at the provider, by our id,
+before it may be submitted or given up: in the minutes that the restore has lost, it may have been
+submitted, and it may have ended.
+
+A queued subject becomes an unconfirmed one, which the reconciliation asks about, and which is
+queued again once the provider says that it has no such task. So nothing more than these rows has to
+be remembered, whatever happens to the process that writes them.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from service.installation.store import look_ups
+from service.kit.database.connection import Connection
+from service.resources import Resources
+from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.subject import StatusUpdate, Subject
+from service.subjects.steps.transition import log_transitions, transition_all_in
+
+BATCH = 500  # subjects of a transaction, for some tens of milliseconds
+LEAST_TIME = timedelta(minutes=5)  # that all look-ups are given before deadlines count again
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpsDue:
+    """What is to be looked up before anything else."""
+
+    may_have_been_sent: int  # subjects that were queued, or were being sent, and became unconfirmed
+    asked_about: int  # subjects that the provider is asked about, these included
+    put_off: int  # deadlines that were put off until all have been asked about
+
+
+async def look_up_everything(resources: Resources) -> LookUpsDue:
+    """Let the provider be asked now about every subject that it has, or may have, and put off the
+    deadlines that would pass before it can have answered. Safe to run again, also after it was
+    interrupted: then the numbers are of what was left to do. Nothing is asked here."""
+    doubted = await _doubt(resources)
+    now = resources.clock()
+    await _in_batches(resources, lambda tx: look_ups.ask_at(tx, now, BATCH))
+    async with resources.database.autocommit() as tx:
+        asked = await look_ups.count_asked_about(tx)
+    until = now + LEAST_TIME + timedelta(seconds=2 * asked / resources.settings.polls_per_second)
+    put_off = await _in_batches(resources, lambda tx: look_ups.put_off_deadlines(tx, until, BATCH))
+    return LookUpsDue(doubted, asked, put_off)
+
+
+async def _doubt(resources: Resources) -> int:
+    """Make every subject unconfirmed that nobody asks about; how many these were."""
+    total, moved = 0, BATCH
+    while moved >= BATCH:
+        async with resources.database.transaction() as tx:
+            ids = await look_ups.not_asked_about(tx, BATCH)
+            moves = await transition_all_in(resources, tx, ids, _restored)
+            await look_ups.forget_claims(tx, ids, resources.clock())
+        log_transitions(moves)
+        moved = len(moves)
+        total += moved
+    return total
+
+
+def _restored(subject: Subject) -> StatusUpdate | None:
+    """RESTORED, of one that nobody asks about; None if it has moved on meanwhile."""
+    return StatusUpdate(Signal.RESTORED) if subject.state in look_ups.NOT_ASKED else None
+
+
+async def _in_batches(resources: Resources, batch: Callable[[Connection], Awaitable[int]]) -> int:
+    """Run `batch` in a transaction of its own again and again, until one is not full; how many rows
+    all have changed."""
+    total, changed = 0, BATCH
+    while changed >= BATCH:
+        async with resources.database.transaction() as tx:
+            changed = await batch(tx)
+        total += changed
+    return total
