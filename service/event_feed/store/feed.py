@@ -4,7 +4,7 @@ seen twice.
 A row gets its position before it is committed, so a reader that went by positions alone would miss
 what commits late. So rows are ordered by their transaction id, then by position; and a row is
 shown only once no transaction with a lower id, or its own, is open: nothing can appear before it
-any more.
+any more. An event that was erased has no body, and is in no feed.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ _FEED = text(f"""
     FROM events
     WHERE account_id = :account_id
     AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-    AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
     ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, which has its name too
 """)  # noqa: S608 - only our own column names are put in
 BODY = 4  # the index of the body in _COLUMNS
@@ -58,7 +58,7 @@ _UPDATES = text(f"""
     CROSS JOIN LATERAL (
         SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
         WHERE account_id = after.account_id
-        AND (xid, position) > (CAST(after.xid AS xid8), after.position)
+        AND (xid, position) > (CAST(after.xid AS xid8), after.position) AND body IS NOT NULL
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY after.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
@@ -71,6 +71,7 @@ _UPDATES_OF_ALL = text("""
         SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
         WHERE position > 0
         AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+        AND body IS NOT NULL
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY e.xid, e.position
 """)
@@ -108,7 +109,11 @@ async def of_subject(
             text("0"),
             events.c.sequence,
         )
-        .where(events.c.subject_id == subject_id, events.c.sequence > after.number)
+        .where(
+            events.c.subject_id == subject_id,
+            events.c.sequence > after.number,
+            events.c.body.is_not(None),
+        )
         .order_by(events.c.sequence)
         .limit(limit)
     )
