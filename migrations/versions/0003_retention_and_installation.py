@@ -27,21 +27,28 @@ class TransactionId(UserDefinedType[int]):
 def upgrade() -> None:
     op.create_table(
         "usage_days",
-        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("day", sa.Date(), primary_key=True),
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("reference_type", sa.Text(), primary_key=True),
         sa.Column("outcome", sa.Text(), primary_key=True),
+        sa.Column("pruned", sa.Boolean(), primary_key=True),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("units", sa.Numeric(), nullable=False),
+        sa.Column("units_unknown", sa.BigInteger(), nullable=False),
         sa.Column("creates_saved", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "outcome IN ('canceled', 'failed', 'refused', 'succeeded')", name="outcome"
         ),
     )
     op.create_table(
+        "usage_reckonings",
+        sa.Column("day", sa.Date(), primary_key=True, autoincrement=False),
+        sa.Column("reckoned_at", TIME, nullable=False),
+    )
+    op.create_table(
         "refusals",
-        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("day", sa.Date(), primary_key=True),
+        sa.Column("account_id", ID, sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("reference_type", sa.Text(), primary_key=True),
         sa.Column("count", sa.BigInteger(), nullable=False),
     )

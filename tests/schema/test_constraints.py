@@ -85,8 +85,10 @@ USAGE = {
     "day": NOW.date(),
     "reference_type": "image_refer",
     "outcome": "succeeded",
+    "pruned": True,
     "count": 1,
     "units": 1,
+    "units_unknown": 0,
     "creates_saved": 0,
 }
 INSTALLATION = {"id": 2, "installation_id": "ins_1"}
