@@ -94,6 +94,7 @@ async def test_a_check_of_media_that_was_under_way_ends_nothing(api: Api) -> Non
 async def test_one_that_a_worker_was_sending_is_asked_about_whatever_its_lease(
     api: Api, provider: SimulatorClient
 ) -> None:
+    await provider.admin("faults", {"lose": True, "times": None})
     subject_id = (await api.create())["id"]
     (claimed,) = await submit.claim(api.resources, 1)
     await look_up_everything(api.resources)
