@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
+from service.subjects.domain.signal_record import NO_DETAILS, SignalDetails
 
 
 class SubjectView(Struct, frozen=True):
@@ -77,6 +78,7 @@ class StatusUpdate(Struct, frozen=True):
     result: Mapping[str, Any] | None = None  # with SUCCEEDED: what the provider made
     error: Mapping[str, Any] | None = None  # with FAILED, REFUSED, DEADLINE: why
     retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
+    details: SignalDetails = NO_DETAILS  # how it was learnt; a callback is a row of its own
 
 
 def apply_update(

@@ -15,9 +15,11 @@ from service.kit.database.guards import guard, guarded
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.schema.base import one_of
 from service.subjects.domain.lifecycle import TERMINAL, Ignored
+from service.subjects.domain.signal_record import SignalRecord
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
 from service.subjects.store.events import NOTIFIED, NewEvent, event_values, write_events
+from service.subjects.store.signals import appended
 
 
 class Transition(Struct, frozen=True):
@@ -27,6 +29,7 @@ class Transition(Struct, frozen=True):
     after: Subject  # `before` itself, if the update was ignored
     ignored: Ignored | None = None  # why the subject did not move; None: it moved
     events: tuple[NewEvent, ...] = ()  # none if the move makes no event
+    signal: SignalRecord | None = None  # to be kept with the subject; None: a callback is a row
 
     @property
     def verdict(self) -> str:
@@ -52,6 +55,7 @@ class _Row(Struct, omit_defaults=True):
     next_poll_at: datetime | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    signal: Mapping[str, Any] | None = None
 
 
 _COLUMNS = columns_of(_Row)
@@ -75,6 +79,7 @@ _WRITE = text(f"""
             available_at = coalesce(moves.available_at, s.available_at),
             poll_count = 0,
             next_poll_at = moves.next_poll_at,
+            signals = {appended("s.signals", "moves.signal")},
             updated_at = moves.updated_at,
             finished_at = CASE WHEN moves.state IN ({one_of(TERMINAL)}) THEN moves.updated_at END
         FROM {from_rows("moves", _COLUMNS)}
@@ -133,4 +138,6 @@ def _row(move: Transition) -> _Row:
         row.provider_task_id = after.provider_task_id
     if after.available_at != before.available_at:
         row.available_at = after.available_at
+    if move.signal is not None:
+        row.signal = move.signal.document()
     return row
