@@ -167,9 +167,7 @@ async def transition_all(
     transaction, and notify the workers that have work by that. None leaves a subject as it is. No
     update may have a provider_task_id: whether another subject has that task is not checked."""
     async with resources.database.transaction() as tx:
-        moves = await transition_all_in(
-            resources, tx, subject_ids, choose_update, SignalSource.CLOCK
-        )
+        moves = await transition_all_in(resources, tx, subject_ids, choose_update)
     count_transitions([move for move, _ in moves], SignalSource.CLOCK)
     log_transitions(moves)
 
@@ -179,7 +177,7 @@ async def transition_all_in(
     tx: Connection,
     subject_ids: Sequence[str],
     choose_update: Callable[[Subject], StatusUpdate | None],
-    source: SignalSource,
+    source: SignalSource = SignalSource.CLOCK,
 ) -> list[tuple[Transition, str]]:
     """Lock subjects in the caller's transaction, and apply to each the update of this source that
     `choose_update` returns; None leaves one as it is. What was decided, each with its signal, is
