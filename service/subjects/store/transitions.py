@@ -3,6 +3,7 @@ statement guarded by what was read. Only a claim changes a subject's state other
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -56,6 +57,7 @@ class _Row(Struct, omit_defaults=True):
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     signal: Mapping[str, Any] | None = None
+    units: Decimal | None = None
 
 
 _COLUMNS = columns_of(_Row)
@@ -63,6 +65,7 @@ _COLUMNS = columns_of(_Row)
 # those apart. A row that was written anew while the statement waited for it does not count: what
 # was written with it cannot be seen here. The guard is selected first: so subjects are locked
 # before deliveries.
+# A task that is learnt of after a lost answer has saved another create.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
@@ -74,6 +77,10 @@ _WRITE = text(f"""
             provider_updated_at = moves.provider_updated_at,
             result = moves.result,
             error = moves.error,
+            units = moves.units,
+            creates_saved = s.creates_saved + CAST(
+                moves.from_state = 'unconfirmed' AND moves.provider_task_id IS NOT NULL AS int
+            ),
             lease_token = NULL,
             lease_until = NULL,
             available_at = coalesce(moves.available_at, s.available_at),
@@ -131,6 +138,7 @@ def _row(move: Transition) -> _Row:
         provider_updated_at=after.provider_updated_at,
         result=after.result,
         error=after.error,
+        units=after.units,
         next_poll_at=after.next_poll_at,
         updated_at=after.updated_at,
     )
