@@ -31,6 +31,7 @@ from service.operations.web import health, holds, metrics, operations
 from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
+from service.story.web import routes as story_routes
 from service.subscribers.web import routes as subscribers_routes
 from service.subscribers.web import signing_secrets
 
@@ -42,6 +43,7 @@ ROUTES = [
     route("/v1/subjects/{subject_id}/cancel", status_routes.cancel, "POST"),
     route("/v1/subjects/{subject_id}/events", event_feed_routes.subject_events, "GET"),
     route("/v1/subjects/{subject_id}/deliveries", delivery_routes.list_of_subject, "GET"),
+    route("/v1/subjects/{subject_id}/story", story_routes.read, "GET"),
     route("/v1/events", event_feed_routes.account_events, "GET"),
     route("/v1/subscribers", subscribers_routes.create, "POST"),
     route("/v1/subscribers", subscribers_routes.list_subscribers, "GET"),

@@ -31,6 +31,7 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("POST", "/v1/subjects/{subject_id}/cancel"): "subjects:write",
     ("GET", "/v1/subjects/{subject_id}/events"): "subjects:read",
     ("GET", "/v1/subjects/{subject_id}/deliveries"): "subscribers",
+    ("GET", "/v1/subjects/{subject_id}/story"): "subjects:read",
     ("GET", "/v1/events"): "subjects:read",
     ("POST", "/v1/subscribers"): "subscribers",
     ("GET", "/v1/subscribers"): "subscribers",
