@@ -58,6 +58,7 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/operations"): "operator",
     ("GET", "/v1/operations/{operation_id}"): "subscribers",
     ("POST", "/v1/operations/{operation_id}/stop"): "subscribers",
+    ("GET", "/v1/usage"): "subjects:read",
     ("GET", "/v1/capabilities"): "subjects:read",
     ("POST", COMPAT): "subjects:write",
     ("POST", f"{COMPAT}/"): "subjects:write",
