@@ -32,14 +32,14 @@ from service.kit.concurrency.work_loop import WorkLoop
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.media.steps import check_media
-from service.operations.steps import audit_recent, prune, run_operation, snapshot
+from service.operations.steps import audit_recent, run_operation, snapshot
 from service.reconciliation.steps import expired_leases_and_deadlines, poll, renew_leases
 from service.resources import Resources
+from service.retention.steps import prune
 from service.settings import Settings
 from service.subjects.domain.work import Work, decode_work
 from service.subjects.store.work import WORK_CHANNEL
 from service.submission.steps import submit
-from service.usage.steps import refusals
 from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
@@ -231,7 +231,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_resources(settings) as resources,
         inner_port(resources, port),
-        refusals.stored_periodically(lambda: resources),
         measured_event_loop(),
     ):
         loops = make_work_loops(resources)

@@ -69,7 +69,6 @@ def upgrade() -> None:
         sa.Column("unreadable_answers", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("unreadable_since", TIME),
         sa.Column("last_unreadable_at", TIME),
-        sa.Column("pruning_started_at", TIME),
         sa.CheckConstraint("id = 1", name="one_row"),
     )
     op.create_table(
@@ -137,7 +136,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_subjects_finished",
         "subjects",
-        ["state", "finished_at"],
+        ["state", "finished_at", "id"],
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index("ix_subjects_list", "subjects", ["account_id", "created_at", "id"])
@@ -297,6 +296,12 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_events_all", "events", ["xid", "position"], postgresql_where=sa.text("position > 0")
+    )
+    op.create_index(
+        "ix_events_about_subscribers",
+        "events",
+        ["created_at", "id"],
+        postgresql_where=sa.text("subject_id IS NULL"),
     )
     op.create_index("ix_events_feed", "events", ["account_id", "xid", "position"])
     op.create_table(
@@ -468,5 +473,11 @@ def upgrade() -> None:
         sa.Column("error", sa.Text()),
         sa.Column("response_body", sa.LargeBinary(), nullable=False),
         sa.Column("delivered", sa.Boolean(), nullable=False),
+    )
+    op.create_index(
+        "ix_attempts_answered",
+        "attempts",
+        ["started_at"],
+        postgresql_where=sa.text("response_body <> ''"),
     )
     op.execute("INSERT INTO provider_state (id) VALUES (1)")

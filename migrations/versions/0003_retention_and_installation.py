@@ -75,6 +75,26 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_table(
+        "pruning",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("started_at", TIME),
+        sa.Column("pause_reason", sa.Text()),
+        sa.CheckConstraint("id = 1", name="one_row"),
+    )
+    op.execute("INSERT INTO pruning (id) VALUES (1)")
+    op.create_table(
+        "pruning_walks",
+        sa.Column("kind", sa.Text(), primary_key=True),
+        sa.Column("began_at", TIME, nullable=False),
+        sa.Column("after_at", TIME, nullable=False),
+        sa.Column("after_id", ID, nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=False),
+        sa.CheckConstraint(
+            "kind IN ('canceled', 'failed', 'subscriber_events', 'succeeded')", name="kind"
+        ),
+        sa.CheckConstraint("kept >= 0", name="kept"),
+    )
+    op.create_table(
         "installation",
         sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
         sa.Column("installation_id", ID, nullable=False),

@@ -124,4 +124,9 @@ attempts = Table(
     Column("error", Text),
     Column("response_body", LargeBinary, nullable=False),
     Column("delivered", Boolean, nullable=False),
+    Index(  # those whose answer is kept, by age: answers go sooner than their attempts
+        "ix_attempts_answered",
+        "started_at",
+        postgresql_where=text("response_body <> ''"),
+    ),
 )

@@ -37,6 +37,12 @@ events = Table(
     UniqueConstraint("subject_id", "sequence"),
     CheckConstraint("sequence >= 1", name="sequence"),
     CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
+    Index(  # those about subscribers, of which there are few, by their age
+        "ix_events_about_subscribers",
+        "created_at",
+        "id",
+        postgresql_where=text("subject_id IS NULL"),
+    ),
     Index("ix_events_feed", "account_id", "xid", "position"),
     # For the feed of every account. Its condition always holds, and only that feed's query has it:
     # an account's feed must not be read by this index.

@@ -25,6 +25,5 @@ provider_state = Table(
     Column("unreadable_answers", BigInteger, nullable=False, server_default="0"),
     Column("unreadable_since", Time),
     Column("last_unreadable_at", Time),
-    Column("pruning_started_at", Time),  # when it was last started, by whichever worker
     CheckConstraint("id = 1", name="one_row"),
 )

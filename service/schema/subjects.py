@@ -120,6 +120,7 @@ subjects = Table(
         "ix_subjects_finished",
         "state",
         "finished_at",
+        "id",
         postgresql_where=text("finished_at IS NOT NULL"),
     ),
     Index("ix_subjects_list", "account_id", "created_at", "id"),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.media.store import inline_media
-from service.operations.steps import prune
+from service.retention.steps import prune
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked

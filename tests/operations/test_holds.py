@@ -12,8 +12,9 @@ from service.accounts.store.actions import ActionFilter
 from service.kit.errors import Invalid
 from service.kit.timestamps import format_rfc3339
 from service.operations.domain.hold import HoldTarget
-from service.operations.steps import holds, prune
+from service.operations.steps import holds
 from service.resources import Resources
+from service.retention.steps import prune
 from service.subjects.domain.work import Work
 from tests.accounts.test_operator_reads import client
 from tests.support.api import Api

@@ -9,8 +9,9 @@ from sqlalchemy import text
 from structlog.typing import EventDict
 
 from service.kit.errors import Unavailable
-from service.operations.steps import prune, run_operation
+from service.operations.steps import run_operation
 from service.operations.store import operations
+from service.retention.steps import prune
 from service.subjects.domain.work import Work
 from service.subjects.steps import transition as transition_steps
 from service.worker import make_work_loops

@@ -16,9 +16,10 @@ from service.kit.errors import Unavailable
 from service.operations.cache.snapshot import SnapshotCache
 from service.operations.domain.snapshot import Snapshot
 from service.operations.domain.stages import Stage
-from service.operations.steps import prune, snapshot
+from service.operations.steps import snapshot
 from service.operations.store import snapshot as store
 from service.resources import Resources
+from service.retention.steps import prune
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import executed_statements, fetch

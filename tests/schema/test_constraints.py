@@ -18,6 +18,7 @@ from service.schema.events import events
 from service.schema.installation import installation
 from service.schema.operations import holds, operations, snapshot, stage_snapshots
 from service.schema.provider import provider_state
+from service.schema.retention import pruning, pruning_walks
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
 from service.schema.usage import usage_days
@@ -91,6 +92,7 @@ USAGE = {
     "units_unknown": 0,
     "creates_saved": 0,
 }
+WALK = {"kind": "failed", "began_at": NOW, "after_at": NOW, "after_id": "sub_1", "kept": 0}
 INSTALLATION = {"id": 2, "installation_id": "ins_1"}
 ROWS: dict[Table, dict[str, Any]] = {
     subjects: SUBJECT,
@@ -104,6 +106,7 @@ ROWS: dict[Table, dict[str, Any]] = {
     operations: OPERATION,
     erasures: ERASURE,
     usage_days: USAGE,
+    pruning_walks: WALK,
 }
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
@@ -177,6 +180,9 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
         {"state": "done", "next_try_at": None, "lease_token": "lse_1"} | ENDED,
     ),
     (usage_days, "ck_usage_days_outcome", {"outcome": "lost"}),
+    (pruning, "ck_pruning_one_row", {"id": 2}),
+    (pruning_walks, "ck_pruning_walks_kind", {"kind": "lost"}),
+    (pruning_walks, "ck_pruning_walks_kept", {"kept": -1}),
     (installation, "ck_installation_one_row", INSTALLATION),
     (installation, "ck_installation_held", INSTALLATION | {"id": 1, "held_reason": "copied"}),
 ]

@@ -10,10 +10,11 @@ from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.kit.leases import Lease
-from service.operations.steps import audit, prune, snapshot
+from service.operations.steps import audit, snapshot
 from service.operations.store import audit_ranges, gauges, waiting
 from service.reconciliation.steps import learn_durations, renew_leases
 from service.resources import Resources
+from service.retention.steps import prune
 from service.subjects.store import subjects
 from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers

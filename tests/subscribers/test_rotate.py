@@ -12,7 +12,7 @@ from service.callbacks.domain import verification
 from service.callbacks.domain.signature_schemes import V1A, read_secret
 from service.kit.crypto.key_formats import parse_whsec
 from service.kit.errors import NotFound
-from service.operations.steps import prune
+from service.retention.steps import prune
 from service.subjects.domain.work import Work
 from service.subscribers.steps import rotate as subscribers_rotate
 from service.subscribers.steps.rotate import MAX_PREVIOUS_KEYS

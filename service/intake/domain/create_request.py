@@ -17,6 +17,7 @@ from service.media.domain.references import has_media_urls
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.subject import Subject
 
+KEY_TTL = timedelta(hours=24)  # how long an idempotency key is kept
 LARGE_IMAGES = 256_000  # bytes of all inline images of a request, above which they are large; ours
 
 

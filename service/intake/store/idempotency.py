@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy import delete, text
+from sqlalchemy import text
 
 from service.kit.database.connection import Connection
-from service.schema.subjects import idempotency_keys
 
 AccountAndKey = tuple[str, str]  # an account's id, and an idempotency key of its own
 
@@ -23,20 +22,35 @@ class Binding(Struct, frozen=True):
 
 _FREE = text("""
     DELETE FROM idempotency_keys k
-    USING unnest(CAST(:accounts AS text[]), CAST(:keys AS text[])) AS given (account_id, key)
-    WHERE k.account_id = given.account_id AND k.key = given.key AND k.created_at <= :before
+    USING unnest(
+        CAST(:accounts AS text[]), CAST(:keys AS text[]), CAST(:subject_ids AS text[])
+    ) AS given (account_id, key, subject_id)
+    WHERE k.account_id = given.account_id AND k.key = given.key
+    AND k.subject_id = given.subject_id
+""")
+
+_PRUNE = text("""
+    WITH deleted AS (
+        DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM idempotency_keys
+            WHERE created_at <= :before ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING 1
+    )
+    SELECT count(*) FROM deleted
 """)
 
 
-async def free(tx: Connection, keys: Sequence[AccountAndKey], before: datetime) -> None:
-    """Delete those of these keys that were bound at `before` or earlier."""
+async def free(tx: Connection, bound: Sequence[tuple[AccountAndKey, Binding]]) -> None:
+    """Delete these keys, but for those that are bound to another subject by now."""
     values = {
-        "accounts": [account_id for account_id, _ in keys],
-        "keys": [key for _, key in keys],
+        "accounts": [account_id for (account_id, _), _ in bound],
+        "keys": [key for (_, key), _ in bound],
+        "subject_ids": [binding.subject_id for _, binding in bound],
     }
-    await tx.execute(_FREE, values | {"before": before})
+    await tx.execute(_FREE, values)
 
 
-async def prune(tx: Connection, before: datetime) -> None:
-    """Delete all keys that were bound at `before` or earlier."""
-    await tx.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at <= before))
+async def prune(tx: Connection, before: datetime, limit: int) -> int:
+    """Delete the oldest `limit` keys at most, of those bound at `before` or earlier; how many."""
+    return int(await tx.scalar(_PRUNE, {"before": before, "limit": limit}))

@@ -45,7 +45,7 @@ _DELETE = text(f"""
     WITH h AS (DELETE FROM holds WHERE {_IN_FORCE} AND id = :id RETURNING *)
     {_HOLDS.replace("holds h", "h")}
 """)  # noqa: S608 - only our own words are put in
-_DELETE_EXPIRED = text("DELETE FROM holds WHERE until <= :now")
+_DELETE_EXPIRED = text("DELETE FROM holds WHERE until <= :now RETURNING id")
 
 
 async def in_force(tx: Connection, now: datetime) -> list[Hold]:
@@ -89,6 +89,6 @@ async def delete(tx: Connection, hold_id: str, now: datetime) -> Hold | None:
     return None if row is None else _hold(row)
 
 
-async def delete_expired(tx: Connection, now: datetime) -> None:
-    """Delete the holds that are over."""
-    await tx.execute(_DELETE_EXPIRED, {"now": now})
+async def delete_expired(tx: Connection, now: datetime) -> int:
+    """Delete the holds that are over; how many."""
+    return len(await tx.execute(_DELETE_EXPIRED, {"now": now}))

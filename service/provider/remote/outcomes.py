@@ -7,38 +7,21 @@ from service.provider.domain.task_reports import TaskReport
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerHead:
-    """An answer of the provider's without its data: for people who ask the provider about it."""
-
-    http_status: int
-    code: int  # the provider's; 0: success
-    request_id: str | None  # the provider's name of the call (rule P6); None: it gave none
-    message: str  # the provider's, cut and cleaned
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """What every outcome has; it tells no outcome from another."""
-
-    head: AnswerHead | None = field(default=None, compare=False, repr=False)  # None: no answer
-
-
-@dataclass(frozen=True, slots=True)
-class TaskAccepted(_Outcome):
+class TaskAccepted:
     """A create succeeded: the provider has the task."""
 
     report: TaskReport  # what it says of the task
 
 
 @dataclass(frozen=True, slots=True)
-class TaskFound(_Outcome):
+class TaskFound:
     """A look-up found the task."""
 
     report: TaskReport  # what the provider says of it
 
 
 @dataclass(frozen=True, slots=True)
-class TasksListed(_Outcome):
+class TasksListed:
     """A page of the provider's list of our tasks."""
 
     reports: Sequence[TaskReport]  # what it says of each; those nobody can read are left out
@@ -46,7 +29,7 @@ class TasksListed(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadyExists(_Outcome):
+class AlreadyExists:
     """A create was refused because our external_task_id is taken: it was submitted before, and is
     to be looked up (rule P51)."""
 
@@ -54,26 +37,26 @@ class AlreadyExists(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskNotFound(_Outcome):
+class TaskNotFound:
     """A look-up found no such task (rule P52)."""
 
     message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
-class ElementDeleted(_Outcome):
+class ElementDeleted:
     """A delete succeeded: the provider has the element no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class ElementNotFound(_Outcome):
+class ElementNotFound:
     """A delete found no such element: there is nothing to delete (rule P65)."""
 
     message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(_Outcome):
+class Refused:
     """A create or a delete was refused, and would be again."""
 
     provider_code: int  # rules P46 to P60
@@ -81,7 +64,7 @@ class Refused(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class RetryLater(_Outcome):
+class RetryLater:
     """Nothing was done, and the call may be repeated."""
 
     provider_code: int | None  # None: the provider was not reached
@@ -91,7 +74,7 @@ class RetryLater(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderStopped(_Outcome):
+class ProviderStopped:
     """Nothing was done, and nothing will be until a person sees to the account or the key."""
 
     provider_code: int  # rules P46 to P60
@@ -99,7 +82,7 @@ class ProviderStopped(_Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeUnknown(_Outcome):
+class OutcomeUnknown:
     """Nobody knows whether the call succeeded: after a create, look the task up before anything
     else. A delete may be repeated, as it does no more the second time."""
 

@@ -104,13 +104,14 @@ _DELETE_EXPIRED = text("""
     DELETE FROM previous_signing_keys WHERE id IN (
         SELECT id FROM previous_signing_keys WHERE expires_at <= :now FOR UPDATE SKIP LOCKED
     )
+    RETURNING id
 """)
 
 
-async def delete_expired(tx: Connection, now: datetime) -> None:
-    """Delete previous keys that sign no more. Rows that a rotation has locked are passed over: it
-    deletes them itself."""
-    await tx.execute(_DELETE_EXPIRED, {"now": now})
+async def delete_expired(tx: Connection, now: datetime) -> int:
+    """Delete previous keys that sign no more; how many. Rows that a rotation has locked are passed
+    over: it deletes them itself."""
+    return len(await tx.execute(_DELETE_EXPIRED, {"now": now}))
 
 
 _PUBLIC_KEYS = text("""

@@ -7,12 +7,12 @@ from dataclasses import replace
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor, ActorKind
 from service.accounts.steps import action_log
-from service.operations.steps import prune
-from service.operations.steps.prune import BATCH
 from service.reconciliation.steps import learn_durations
 from service.reconciliation.steps.learn_durations import LOOK_BACK, SAMPLES
 from service.reconciliation.store import typical_durations
 from service.resources import Resources
+from service.retention.steps import prune
+from service.retention.steps.prune import BATCH
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
