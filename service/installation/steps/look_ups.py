@@ -15,6 +15,7 @@ from service.installation.store import look_ups
 from service.kit.database.connection import Connection
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import log_transitions, transition_all_in
 
@@ -51,7 +52,7 @@ async def _doubt(resources: Resources) -> int:
     while moved >= BATCH:
         async with resources.database.transaction() as tx:
             ids = await look_ups.not_asked_about(tx, BATCH)
-            moves = await transition_all_in(resources, tx, ids, _restored)
+            moves = await transition_all_in(resources, tx, ids, _restored, SignalSource.OPERATOR)
             await look_ups.forget_claims(tx, ids, resources.clock())
         log_transitions(moves)
         moved = len(moves)

@@ -12,3 +12,4 @@ class SignalSource(StrEnum):
     POLL = "poll"  # a worker that asked the provider
     CANCEL = "cancel"  # a caller cancels it
     CLOCK = "clock"  # the sweep: a lease or a deadline is over
+    OPERATOR = "operator"  # who says what a copied or restored database is
