@@ -31,8 +31,11 @@ from service.operations.web import health, holds, metrics, operations
 from service.request_batchers import Batchers, make_batchers
 from service.resources import Resources
 from service.status.web import routes as status_routes
+from service.story.web import routes as story_routes
 from service.subscribers.web import routes as subscribers_routes
 from service.subscribers.web import signing_secrets
+from service.usage.steps import refusals
+from service.usage.web import routes as usage_routes
 
 ROUTES = [
     route("/v1/subjects", intake_routes.create, "POST"),
@@ -42,6 +45,7 @@ ROUTES = [
     route("/v1/subjects/{subject_id}/cancel", status_routes.cancel, "POST"),
     route("/v1/subjects/{subject_id}/events", event_feed_routes.subject_events, "GET"),
     route("/v1/subjects/{subject_id}/deliveries", delivery_routes.list_of_subject, "GET"),
+    route("/v1/subjects/{subject_id}/story", story_routes.read, "GET"),
     route("/v1/events", event_feed_routes.account_events, "GET"),
     route("/v1/subscribers", subscribers_routes.create, "POST"),
     route("/v1/subscribers", subscribers_routes.list_subscribers, "GET"),
@@ -68,6 +72,7 @@ ROUTES = [
     route("/v1/operations", operations.list_operations, "GET"),
     route("/v1/operations/{operation_id}", operations.get, "GET"),
     route("/v1/operations/{operation_id}/stop", operations.stop, "POST"),
+    route("/v1/usage", usage_routes.usage, "GET"),
     route("/v1/capabilities", intake_routes.capabilities, "GET"),
     *compat_api_routes.ROUTES,
     route("/healthz", health.healthz, "GET"),
@@ -81,8 +86,12 @@ TABLE = RouteTable(ROUTES)
 
 @asynccontextmanager
 async def _lifespan(app: "Application") -> AsyncIterator[None]:
-    """The event hub and the batchers run as long as the application does."""
-    async with app.state.hub, app.state.batchers.open():
+    """The event hub, the batchers and the counts of refusals run as long as the application."""
+    async with (
+        refusals.stored_periodically(lambda: app.state.resources),
+        app.state.hub,
+        app.state.batchers.open(),
+    ):
         yield
 
 

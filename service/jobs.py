@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from service.accounts.steps.authenticate import account_id_by_name
 from service.intake.domain.door import Door
 from service.intake.steps.accept import accept
 from service.intake.steps.count_accepted import count_accepted
+from service.intake.steps.count_refused import counted
 from service.intake.steps.validate import validate
 from service.job_queue import REDIS_ERRORS
 from service.kit import tracing
@@ -82,7 +84,8 @@ async def _create(
     account_id = await account_id_by_name(resources, account)
     if account_id is None:
         raise NotFound("There is no account of this name.")
-    create_request = validate(resources.settings, account_id, request, idempotency_key)
+    parse = partial(validate, resources.settings, account_id, idempotency_key=idempotency_key)
+    create_request = counted(resources, account_id, parse)(request)
     with tracing.span("accept", server=True) as span:
         create_request = replace(create_request, traceparent=span.traceparent)
         accepted = await accept(resources, create_request)

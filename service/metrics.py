@@ -79,7 +79,8 @@ CALLBACK_COMMIT = histogram(
 PRUNED = counter("pruned", "What this process has pruned by its age, by kind.", "what")
 
 
-def _installed_version() -> str:
+def installed_version() -> str:
+    """The version of this release; empty if it is run from its sources."""
     try:
         return version("callsheet")
     except PackageNotFoundError:  # run from its sources
@@ -87,4 +88,4 @@ def _installed_version() -> str:
 
 
 BUILD_INFO = gauge("build_info", "Always 1: which release this process runs.", "version", "python")
-BUILD_INFO.labels(_installed_version(), platform.python_version()).set(1)
+BUILD_INFO.labels(installed_version(), platform.python_version()).set(1)

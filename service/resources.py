@@ -22,6 +22,7 @@ from service.provider.remote.client import ProviderClient
 from service.reconciliation.cache.typical_durations import TypicalDurations
 from service.settings import Settings
 from service.status.cache.conditions import ConditionsCache
+from service.usage.cache.refusals import RefusalCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Resources:
     snapshots: SnapshotCache  # the newest snapshot of what waits
     test_slots: Limiter  # of tests of subscribers at once
     count_slots: Limiter  # of bulk operations that are being counted at once
+    refusals: RefusalCounter  # requests that broke a rule, not stored yet
     queue_limit: QueueLimit  # how many subjects of an account may wait
     callback_token_keys: tuple[bytes, ...] = field(repr=False)  # sign tokens in callback URLs
     clock: Callable[[], datetime]  # the time, aware and in UTC

@@ -29,6 +29,7 @@ from service.resources import Resources
 from service.settings import Settings
 from service.status.cache.conditions import ConditionsCache
 from service.subscribers.steps.send_test import MAX_TESTS, MAX_TESTS_PER_ACCOUNT
+from service.usage.cache.refusals import RefusalCounter
 
 RANDOM_BUFFER_BYTES = 1024  # fetched at a time
 GC_THRESHOLDS = (10_000, 50, 100)  # of the three generations: see gc.set_threshold
@@ -90,6 +91,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 snapshots=snapshots,
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 count_slots=Limiter(MAX_COUNTS, MAX_COUNTS_PER_ACCOUNT),
+                refusals=RefusalCounter(),
                 queue_limit=QueueLimit(settings.max_queued_per_account),
                 callback_token_keys=encryptor.derive_all("callback addresses"),
                 clock=utc_now,

@@ -40,6 +40,7 @@ from service.settings import Settings
 from service.subjects.domain.work import Work, decode_work
 from service.subjects.store.work import WORK_CHANNEL
 from service.submission.steps import submit
+from service.usage.steps import refusals
 from service.wiring import open_resources, tune_garbage_collector
 
 log = structlog.get_logger()
@@ -231,6 +232,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with (
         open_resources(settings) as resources,
         inner_port(resources, port),
+        refusals.stored_periodically(lambda: resources),
         measured_event_loop(),
     ):
         loops = make_work_loops(resources)

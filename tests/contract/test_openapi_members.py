@@ -197,4 +197,6 @@ async def test_each_member_of_an_answer_is_shown_by_some_answer(
     }
     elsewhere = {place for refusal in REFUSALS for place in declared(refusal, "")}
     elsewhere.add("ReplayCount.count_exact")  # tests/operations/test_replay_operations.py
-    assert described - observed == elsewhere
+    # Of stories, with another that has all that a story may have: tests/story/test_story.py.
+    rest = {place for place in described - observed if not place.startswith("Story")}
+    assert rest == elsewhere

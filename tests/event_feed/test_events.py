@@ -6,7 +6,8 @@ import pytest
 
 from service.accounts.domain.scopes import DEFAULT_SCOPES
 from service.accounts.steps import api_keys
-from service.event_feed.web.content_negotiation import wants_stream
+from service.event_feed.web.sse import STREAM
+from service.kit.http.content_negotiation import prefers
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps.transition import transition
@@ -114,4 +115,4 @@ async def test_a_cursor_from_beyond_the_end_shows_nothing(api: Api) -> None:
     ],
 )
 def test_a_stream_is_for_whoever_names_it_before_json(accept: str, *, stream: bool) -> None:
-    assert wants_stream(accept) is stream
+    assert prefers(accept, STREAM) is stream

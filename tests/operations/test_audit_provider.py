@@ -6,9 +6,11 @@ import pytest
 
 from service.kit.errors import Unavailable
 from service.operations.domain.audit_checks import ProviderCheck
-from service.operations.domain.provider_audit import SETTLED, HeldSubject, lost_here, our_id
+from service.operations.domain.provider_audit import SETTLED, HeldSubject, lost_here
 from service.operations.steps import audit_provider
+from service.provider.domain.our_tasks import our_id
 from service.provider.domain.task_reports import TaskReport, TaskStatus
+from service.provider.steps import task_list
 from service.subjects.domain.lifecycle import CALLED_BACK, TERMINAL, Signal, State
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.domain.work import Work
@@ -94,8 +96,8 @@ async def test_a_subject_whose_task_the_provider_does_not_know_is_found(
 async def test_what_the_list_does_not_have_and_a_look_up_finds_is_known(
     api: Api, provider: SimulatorClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_provider, "PAGE", 1)
-    monkeypatch.setattr(audit_provider, "MAX_PAGES", 1)
+    monkeypatch.setattr(task_list, "PAGE", 1)
+    monkeypatch.setattr(task_list, "MAX_PAGES", 1)
     await succeeded(api, element_name="a")
     await provider.create(external_task_id="newest")
     report = await audit_provider.compare(api.resources)
@@ -106,7 +108,7 @@ async def test_what_the_list_does_not_have_and_a_look_up_finds_is_known(
 async def test_all_pages_are_read_and_with_a_time_those_that_have_changed_since(
     api: Api, clock: Clock, provider: SimulatorClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_provider, "PAGE", 2)
+    monkeypatch.setattr(task_list, "PAGE", 2)
     for number in range(5):
         await provider.create(external_task_id=f"{ORPHAN[:-1]}{number}")
     report = await audit_provider.compare(api.resources)

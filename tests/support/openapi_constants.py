@@ -35,6 +35,7 @@ from service.subjects.domain.reference_types import IMAGE, VIDEO
 from service.subjects.domain.why import MendedBy, WhyCode
 from service.subscribers.domain import custom_headers, subscriber_rules
 from service.subscribers.steps import rotate
+from service.usage.domain.usage import Outcome
 
 WORDS = re.compile(r"'(\w+)'")
 
@@ -147,6 +148,8 @@ DOCUMENTED: dict[str, Rules] = {
     "HoldTarget": one_of(list(HoldTarget)),
     "NewHold.account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
     "NewHold.reason": text_length(range(1, holds.MAX_REASON + 1)),
+    "UsageRow.reference_type": one_of([VIDEO, IMAGE], or_null=True),
+    "UsageRow.outcome": one_of(list(Outcome)),
     "ActionKind": one_of(list(ActionKind)),
     "Action.actor.kind": one_of(list(ActorKind)),
     "Count": {"maximum": MAX_COUNTED},

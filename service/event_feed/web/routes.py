@@ -13,9 +13,9 @@ from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import START, BatchWaiter
 from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
-from service.event_feed.web.content_negotiation import wants_stream
-from service.event_feed.web.sse import Feed, SSEStream
+from service.event_feed.web.sse import STREAM, Feed, SSEStream
 from service.kit.http.answered_requests import WAITED
+from service.kit.http.content_negotiation import wants
 from service.kit.http.headers import single_header
 from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter
@@ -49,7 +49,7 @@ async def _answer(request: Request, feed: Feed, query: Query) -> Response | SSES
     limit = query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     wait = capped_wait(query.integer("wait", 0, 0, MAX_WAIT))
     query.finish()
-    if wants_stream(",".join(request.headers.getlist("accept"))):
+    if wants(request, STREAM):
         # An empty Last-Event-ID stands for none.
         after = single_header(request.headers, "last-event-id") or after
         return await _stream(request, feed, _position(after, feed.subject_id))

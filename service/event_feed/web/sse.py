@@ -18,7 +18,6 @@ from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import FeedReader
 from service.event_feed.store.feed import Position, StoredEvent
 from service.event_feed.web import cursors
-from service.event_feed.web.content_negotiation import STREAM
 from service.kit.errors import Unavailable
 from service.kit.http.connection_limits import CONNECTION_KEY, BoundedHttpProtocol
 from service.metrics import STREAMS
@@ -26,6 +25,7 @@ from service.subjects.domain.event import feed_entry
 
 log = structlog.get_logger()
 
+STREAM = "text/event-stream"
 HEADERS = [
     (b"content-type", STREAM.encode()),
     (b"cache-control", b"no-cache, no-transform"),

@@ -16,6 +16,7 @@ from service.intake.domain.create_request import Accepted, CreateRequest, Create
 from service.intake.domain.door import Door
 from service.intake.steps.accept import accept, accept_batch
 from service.intake.steps.count_accepted import count_accepted
+from service.intake.steps.count_refused import count_items, counted
 from service.intake.steps.validate import MAX_BATCH, validate, validate_many
 from service.kit import tracing
 from service.kit.errors import CallsheetError, FieldError, Invalid
@@ -27,7 +28,7 @@ from service.kit.http.responses import error_body, json_response, status_of
 from service.kit.tracing import Span
 from service.provider.domain.model_capabilities import MODELS
 from service.request_context import public_path, resources
-from service.settings import Settings
+from service.resources import Resources
 from service.subjects.domain.representation import public_subject
 
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
@@ -60,7 +61,8 @@ async def accept_body(
     batcher = request.app.state.batchers.creates
     with accepting(request) as span:
         async with large_bodies.read(request, MAX_SUBJECT_BODY, account_id) as body:
-            create_request = traced(span, by_operator(request, await body.apply(parse)))
+            parsed = await body.apply(counted(resources(request), account_id, parse))
+            create_request = traced(span, by_operator(request, parsed))
             accepted = await accept(resources(request), create_request, batcher)
         span.link(accepted.subject.id, None)
     count_accepted(door, [accepted])
@@ -92,10 +94,9 @@ async def create_batch(request: Request) -> Response:
     """POST /v1/subjects/batch: 207 with a result for each request, in the order given. Those that
     are accepted are so in one transaction."""
     caller = await authorize(request, KeyScope.SUBJECTS_WRITE, allow_operator=False)
-    settings = resources(request).settings
-    parse = partial(_validate_batch, settings, caller.account_id, **_headers(request))
+    parse = partial(_validate_batch, resources(request), caller.account_id, **_headers(request))
     async with large_bodies.read(request, MAX_SUBJECT_BODY, caller.account_id) as body:
-        validated = await body.apply(parse)
+        validated = await body.apply(counted(resources(request), caller.account_id, parse))
         valid = [item for item in validated if isinstance(item, CreateRequest)]
         accepted = iter(await _accept_traced(request, valid))
         results = [
@@ -123,14 +124,16 @@ async def _accept_traced(
 
 
 def _validate_batch(
-    settings: Settings, account_id: str, body: object, **headers: str | None
+    resources: Resources, account_id: str, body: object, **headers: str | None
 ) -> list[CreateRequest | CallsheetError]:
     """The request or the error of each item of a batch; Invalid if the body is no batch."""
     items: object = body.get("subjects") if isinstance(body, dict) and len(body) == 1 else None
     if not isinstance(items, list) or not 0 < len(items) <= MAX_BATCH:
         message = f"subjects must be an array of 1 to {MAX_BATCH} requests, alone in the body"
         raise Invalid([FieldError("/subjects", "batch", message)])
-    return validate_many(settings, account_id, items, **headers)
+    validated = validate_many(resources.settings, account_id, items, **headers)
+    count_items(resources, account_id, items, validated)
+    return validated
 
 
 def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:

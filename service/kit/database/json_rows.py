@@ -3,6 +3,7 @@
 from collections import abc
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -15,6 +16,7 @@ _TYPES: Final[Mapping[object, str]] = MappingProxyType(
         int: "int",
         float: "float",
         bool: "bool",
+        Decimal: "numeric",
         datetime: "timestamptz",
         abc.Mapping: "jsonb",
         abc.Sequence: "text[]",

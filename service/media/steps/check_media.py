@@ -30,6 +30,7 @@ from service.media.store.media_checks import DueMediaCheck, MediaClaimLimits
 from service.metrics import LEASES_EXPIRED
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
+from service.subjects.domain.signal_record import SignalDetails, SignalRecord
 from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate
 from service.subjects.steps import tracing as subject_tracing
@@ -158,15 +159,32 @@ class _MediaCheck:
             wait = jittered(RETRY_DELAYS[subject.attempts], SPREAD, resources.random())
             due_at = resources.clock() + timedelta(seconds=wait)
             return "deferred" if await self.release(due_at, counts=True) else "lease_lost"
-        refused = StatusUpdate(Signal.REFUSED, error=media_error(self.defects))
+        refused = StatusUpdate(
+            Signal.REFUSED,
+            error=media_error(self.defects),
+            details=self._details(self.defects[0].defect.code),
+        )
         guard = TransitionGuard(media_token=self.claimed.lease.token)
         result = await transition(resources, subject.id, refused, guard, SignalSource.MEDIA_CHECK)
         return "refused" if result is not None and result.ignored is None else "lease_lost"
 
+    def _details(self, outcome: str) -> SignalDetails:
+        return SignalDetails(outcome=outcome, sent_at=self.claimed.claimed_at)
+
+    def _record_of(self, outcome: str) -> SignalRecord:
+        """What is kept of a check that moves nothing."""
+        return SignalRecord(
+            source=SignalSource.MEDIA_CHECK,
+            at=self.resources.clock(),
+            details=self._details(outcome),
+        )
+
     async def _complete(self, warnings: Sequence[FieldError]) -> str:
         lease = self.claimed.lease
         async with self.resources.database.autocommit() as tx:
-            completed = await media_checks.complete(tx, lease.id, lease.token, warnings)
+            completed = await media_checks.complete(
+                tx, lease.id, lease.token, warnings, self._record_of("passed")
+            )
         return "passed" if completed else "lease_lost"
 
     async def _holds_lease(self) -> bool:
@@ -183,5 +201,8 @@ class _MediaCheck:
         """Give the check back, to be claimed from `due_at` on; `counts` says whether it was an
         attempt. False: the lease was lost, nothing is written."""
         lease = self.claimed.lease
+        record = self._record_of(self.defects[0].defect.code) if counts else None
         async with self.resources.database.autocommit() as tx:
-            return await media_checks.release(tx, lease.id, lease.token, due_at, counts=counts)
+            return await media_checks.release(
+                tx, lease.id, lease.token, due_at, counts=counts, record=record
+            )

@@ -14,7 +14,9 @@ from sqlalchemy import text
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows
 from service.kit.errors import FieldError
+from service.subjects.domain.signal_record import SignalRecord
 from service.subjects.domain.work import Work
+from service.subjects.store.signals import APPENDED, signal_value
 from service.subjects.store.work import notify_sql
 
 
@@ -102,18 +104,18 @@ _COMPLETE = text(f"""
     WITH completed AS (
         UPDATE subjects SET media_check_at = NULL, media_lease_token = NULL, warnings = nullif(
             coalesce(warnings, '[]') || CAST(CAST(:warnings AS text) AS jsonb), '[]'
-        )
+        ), signals = {APPENDED}
         WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
         RETURNING id
     )
     SELECT {notify_sql(Work.SUBMIT)} FROM completed
 """)  # noqa: S608 - only our own names are put in
-_RELEASE = text("""
+_RELEASE = text(f"""
     UPDATE subjects SET media_check_at = :due_at, media_lease_token = NULL,
-        media_check_attempts = media_check_attempts + CAST(:counts AS int)
+        media_check_attempts = media_check_attempts + CAST(:counts AS int), signals = {APPENDED}
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
     RETURNING id
-""")
+""")  # noqa: S608 - likewise
 
 
 async def claim(
@@ -140,9 +142,14 @@ async def holds_lease(tx: Connection, subject_id: str, token: str) -> bool:
 
 
 async def complete(
-    tx: Connection, subject_id: str, token: str, warnings: Sequence[FieldError] = ()
+    tx: Connection,
+    subject_id: str,
+    token: str,
+    warnings: Sequence[FieldError] = (),
+    record: SignalRecord | None = None,
 ) -> bool:
-    """Let a subject with good media be submitted, notify workers of that, and add to its warnings.
+    """Let a subject with good media be submitted, notify workers of that, add to its warnings, and
+    keep the check's record with it.
 
     False: its check is not claimed under this token, nothing is written.
     """
@@ -150,16 +157,30 @@ async def complete(
         "id": subject_id,
         "token": token,
         "warnings": encode_rows([asdict(warning) for warning in warnings]),
+        "signal": signal_value(record),
     }
     return await tx.first(_COMPLETE, values) is not None
 
 
-async def release(
-    tx: Connection, subject_id: str, token: str, due_at: datetime, *, counts: bool
+async def release(  # noqa: PLR0913 - what a check is, and what is written of it
+    tx: Connection,
+    subject_id: str,
+    token: str,
+    due_at: datetime,
+    *,
+    counts: bool,
+    record: SignalRecord | None = None,
 ) -> bool:
-    """Give a claimed check back, due at `due_at`; `counts` says whether it was an attempt.
+    """Give a claimed check back, due at `due_at`; `counts` says whether it was an attempt. Its
+    record is kept with the subject.
 
     False: it is not claimed under this token, nothing is written.
     """
-    values = {"id": subject_id, "token": token, "due_at": due_at, "counts": int(counts)}
+    values = {
+        "id": subject_id,
+        "token": token,
+        "due_at": due_at,
+        "counts": int(counts),
+        "signal": signal_value(record),
+    }
     return await tx.first(_RELEASE, values) is not None

@@ -1,11 +1,9 @@
 """The audit against the provider: what it says of a task, held against the subject that we hold."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from service.kit.ids import ALPHABET, ID_LENGTH
 from service.operations.domain.audit_checks import ProviderCheck, Violation
 from service.provider.domain.task_reports import TaskReport, TaskStatus
 from service.subjects.domain.lifecycle import CALLED_BACK, TERMINAL, State
@@ -17,8 +15,6 @@ KEPT: Final = timedelta(days=29)
 # A task of a subject in one of these states has been taken by the provider, as far as we know.
 TAKEN: Final = CALLED_BACK | {State.SUCCEEDED}
 
-_OUR_ID = re.compile(f"sub_[{ALPHABET}]{{{ID_LENGTH}}}")
-
 
 @dataclass(frozen=True, slots=True)
 class HeldSubject:
@@ -28,12 +24,6 @@ class HeldSubject:
     state: State
     provider_task_id: str | None  # None: we know of no task
     updated_at: datetime
-
-
-def our_id(report: TaskReport) -> str | None:
-    """The id of our kind that the task carries; None if it was made by something else."""
-    external_id = report.external_task_id or ""
-    return external_id if _OUR_ID.fullmatch(external_id) else None
 
 
 def orphan(subject_id: str, report: TaskReport) -> Violation:

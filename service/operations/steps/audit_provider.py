@@ -4,12 +4,11 @@ Each difference is looked at again, task and subject, before it is reported: the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
-from typing import TypeVar
 
 from service.kit.errors import Unavailable
 from service.operations.domain import provider_audit
@@ -18,23 +17,14 @@ from service.operations.domain.provider_audit import KEPT, HeldSubject
 from service.operations.steps.audit import Extent, changed_since
 from service.operations.store import audit_subjects
 from service.operations.store.audit_slices import MAX_VIOLATIONS
+from service.provider.domain.our_tasks import our_id
 from service.provider.domain.task_reports import TaskReport
-from service.provider.remote.outcomes import (
-    OutcomeUnknown,
-    ProviderStopped,
-    RetryLater,
-    TaskFound,
-    TaskNotFound,
-)
+from service.provider.remote.outcomes import TaskFound, TaskNotFound
+from service.provider.steps import task_list
 from service.resources import Resources
 
-T = TypeVar("T")
-PAGE = 500  # tasks of a page of the provider's list, and
-MAX_PAGES = 1000  # pages of it: the most there are (rule P4)
 MAX_LOOK_UPS = 2000  # of subjects that the list does not have, and of differences
 MAX_SECONDS = 600.0  # that all of it may take
-TRIES = 3  # of a call that was not answered
-PAUSE = 0.5  # seconds before the second try; twice as long before the third
 
 
 async def compare(resources: Resources, since: datetime | None = None) -> AuditReport:
@@ -72,15 +62,13 @@ class _Comparison:
         """The pages of the provider's list; with `since`, up to the first that is older, as long as
         the newest come first (nobody has said so)."""
         newest_first = True
-        for number in range(1, MAX_PAGES + 1):
-            list_page = partial(self._resources.provider.list_tasks, number, PAGE)
-            page = await _ask(self._resources, list_page)
+        async for page in task_list.pages(self._resources):
             self._tasks += page.count
             yield page.reports
             moments = [report.created_at for report in page.reports if report.created_at]
             newest_first &= all(later >= earlier for later, earlier in pairwise(moments))
             is_older = not any(self._is_recent(report) for report in page.reports)
-            if page.count < PAGE or (newest_first and is_older):
+            if newest_first and is_older:
                 return
 
     def _is_recent(self, report: TaskReport) -> bool:
@@ -88,7 +76,7 @@ class _Comparison:
         return self._since is None or changed_at is None or changed_at >= self._since
 
     async def _check_page(self, reports: Sequence[TaskReport]) -> None:
-        ours = {id_: report for report in reports if (id_ := provider_audit.our_id(report))}
+        ours = {id_: report for report in reports if (id_ := our_id(report))}
         self._listed |= ours.keys()
         async with self._resources.database.autocommit() as tx:
             held = await audit_subjects.by_ids(tx, list(ours))
@@ -139,7 +127,7 @@ class _Comparison:
             raise Unavailable(
                 f"More than {MAX_LOOK_UPS} tasks would have to be looked up: give --since."
             )
-        return await _ask(self._resources, partial(self._resources.provider.look_up, name))
+        return await task_list.ask(self._resources, partial(self._resources.provider.look_up, name))
 
     def _has_room(self, check: AuditCheck | ProviderCheck) -> bool:
         return sum(found.check is check for found in self._found) < MAX_VIOLATIONS
@@ -147,27 +135,3 @@ class _Comparison:
     def _add(self, found: Violation | None) -> None:
         if found is not None and self._has_room(found.check):
             self._found.append(found)
-
-
-async def _ask(
-    resources: Resources,
-    call: Callable[[], Awaitable[T | RetryLater | ProviderStopped | OutcomeUnknown]],
-) -> T:
-    """What the provider answers, at a pace that leaves room for polls. Unavailable if it refuses,
-    or does not answer TRIES times."""
-    reason = ""
-    for number in range(TRIES):
-        outcome = await call()
-        match outcome:
-            case ProviderStopped(code, message):
-                raise Unavailable(f"The provider refuses, with code {code}: {message}")
-            case RetryLater(message=message, retry_after=wait):
-                reason = message
-            case OutcomeUnknown(reason=why):
-                reason, wait = why, 0.0
-            case _:
-                await asyncio.sleep(1 / resources.settings.polls_per_second)
-                return outcome
-        if number + 1 < TRIES:
-            await asyncio.sleep(max(wait, PAUSE * 2**number))
-    raise Unavailable(f"The provider could not be asked: {reason}")

@@ -24,6 +24,7 @@ from service.operations.store import to_cancel, to_resend
 from service.operations.store.operations import Operation
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.domain.work import Work
 from service.subjects.steps.transition import transition_all_in
@@ -137,7 +138,7 @@ async def _cancel(
     resources: Resources, tx: Connection, _operation: Operation, items: Sequence[Item]
 ) -> Outcome:
     ids = sorted(item.id for item in items)
-    moves = await transition_all_in(resources, tx, ids, _cancel_queued)
+    moves = await transition_all_in(resources, tx, ids, _cancel_queued, SignalSource.CANCEL)
     return Outcome(len(moves), moves)
 
 

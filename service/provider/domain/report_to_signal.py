@@ -1,5 +1,6 @@
 """From the provider's report on a task to the signal that moves its subject."""
 
+from service.provider.domain.results import parse_units
 from service.provider.domain.task_reports import TaskReport, TaskStatus
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.subject import StatusUpdate
@@ -28,4 +29,5 @@ def status_update(report: TaskReport) -> StatusUpdate | None:
         provider_updated_at=report.updated_at,
         result=report.result,
         error=error if report.status is TaskStatus.FAILED else None,  # rule P31
+        units=parse_units(report.final_unit_deduction),
     )

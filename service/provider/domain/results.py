@@ -7,6 +7,7 @@ read fits any store.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.subjects.domain.reference_types import IMAGE, IMAGE_LIST, VIDEO, VI
 
 MAX_TAGS = 100
 MAX_MEDIA_ENTRIES = 10  # of a list; a request has three at most
+UNITS_PATTERN = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 ID_PATTERN = re.compile(r"[!-~]{1,128}")  # the provider's have 18 digits, ours 30 characters
 # The scheme is spelled out in both cases, as re.IGNORECASE would be asked of each character.
 URL_PATTERN = re.compile(r"[Hh][Tt]{2}[Pp][Ss]?://[^\s\x00-\x1f\x7f\ud800-\udfff]+")
@@ -39,6 +41,14 @@ def read_deduction(data: Mapping[str, object]) -> str | None:
         if cost := clean_text(value) or read_id(value):
             return cost
     return None
+
+
+def parse_units(deduction: str | None) -> Decimal | None:
+    """What a task cost as a number, exactly; None if the text is none, or beyond any bill: at most
+    fifteen digits before the point, and nine behind it."""
+    if deduction is None or not UNITS_PATTERN.fullmatch(deduction):
+        return None
+    return Decimal(deduction)
 
 
 def as_mapping(value: object) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TypeVar, assert_never, get_args
@@ -32,9 +32,15 @@ from service.provider.remote.error_codes import (
     action_for_code,
     says_no_element,
 )
-from service.provider.remote.lenient_parsing import decompress, log_excerpt, read_code
+from service.provider.remote.lenient_parsing import (
+    decompress,
+    log_excerpt,
+    read_code,
+    read_request_id,
+)
 from service.provider.remote.outcomes import (
     AlreadyExists,
+    AnswerHead,
     CreateOutcome,
     DeleteOutcome,
     ElementDeleted,
@@ -85,8 +91,7 @@ _OUTCOMES = {
 class _Envelope:
     """An answer that could be read (rule P6)."""
 
-    code: int  # 0: success
-    message: str  # cut and cleaned
+    head: AnswerHead  # it without its data
     data: object  # as it came; None: it has none
     retry_after: float  # seconds, from the header; 0: it has none
     content: bytes  # the whole body, decompressed
@@ -155,22 +160,34 @@ class ProviderClient:
         answer = await self._call("POST", self._url, orjson.dumps(dict(body)))
         if not isinstance(answer, _Envelope):
             return answer
-        if answer.code == 0:
+        return replace(self._created(answer, body), head=answer.head)
+
+    def _created(self, answer: _Envelope, body: Mapping[str, object]) -> CreateOutcome:
+        if answer.head.code == 0:
             report = self._read_report(answer, body.get("external_task_id"))
             return TaskAccepted(report) if isinstance(report, TaskReport) else report
-        if answer.code == INVALID_PARAMETERS_CODE and "already exists" in answer.message.casefold():
-            return AlreadyExists(answer.message)
-        return _outcome_of_code(answer) or Refused(answer.code, answer.message)
+        if (
+            answer.head.code == INVALID_PARAMETERS_CODE
+            and "already exists" in answer.head.message.casefold()
+        ):
+            return AlreadyExists(answer.head.message)
+        return _outcome_of_code(answer) or Refused(answer.head.code, answer.head.message)
 
     async def _look_up(self, task_id: str) -> LookUpOutcome:
         answer = await self._call("GET", f"{self._url}/{quote(task_id, safe='')}")
         if not isinstance(answer, _Envelope):
             return answer
-        if answer.code == 0:
+        return replace(self._looked_up(answer, task_id), head=answer.head)
+
+    def _looked_up(self, answer: _Envelope, task_id: str) -> LookUpOutcome:
+        if answer.head.code == 0:
             report = self._read_report(answer, task_id)
             return TaskFound(report) if isinstance(report, TaskReport) else report
-        if answer.code == INVALID_PARAMETERS_CODE and "not found" in answer.message.casefold():
-            return TaskNotFound(answer.message)
+        if (
+            answer.head.code == INVALID_PARAMETERS_CODE
+            and "not found" in answer.head.message.casefold()
+        ):
+            return TaskNotFound(answer.head.message)
         return _outcome_of_code(answer) or _unknown_outcome(answer)
 
     async def _delete(self, element_id: str) -> DeleteOutcome:
@@ -178,18 +195,18 @@ class ProviderClient:
         answer = await self._call("POST", self._delete_url, body)
         if not isinstance(answer, _Envelope):
             return answer
-        if answer.code == 0:
+        if answer.head.code == 0:
             return ElementDeleted()
-        if says_no_element(answer.code, answer.message):
-            return ElementNotFound(answer.message)
-        return _outcome_of_code(answer) or Refused(answer.code, answer.message)
+        if says_no_element(answer.head.code, answer.head.message):
+            return ElementNotFound(answer.head.message)
+        return _outcome_of_code(answer) or Refused(answer.head.code, answer.head.message)
 
     async def _list_tasks(self, number: int, size: int) -> ListOutcome:
         url = f"{self._url}?pageNum={number}&pageSize={size}"
         answer = await self._call("GET", url, max_bytes=MAX_LIST_BYTES)
         if not isinstance(answer, _Envelope):
             return answer
-        if answer.code != 0:
+        if answer.head.code != 0:
             return _outcome_of_code(answer) or _unknown_outcome(answer)
         if not isinstance(answer.data, list):
             return UnreadableResponse("success, but without a list", self._excerpt(answer.content))
@@ -208,7 +225,7 @@ class ProviderClient:
             async with asyncio.timeout(self._timeout):
                 token = self._token.value()
                 answer = await self._exchange(method, url, content, token, max_bytes)
-                if isinstance(answer, _Envelope) and answer.code in EXPIRED_TOKEN_CODES:
+                if isinstance(answer, _Envelope) and answer.head.code in EXPIRED_TOKEN_CODES:
                     renewed = self._token.renew(token)
                     if renewed is not None:
                         answer = await self._exchange(method, url, content, renewed, max_bytes)
@@ -254,8 +271,9 @@ class ProviderClient:
             reason = f"an answer nobody can read (HTTP {response.status}): {error}"
             return UnreadableResponse(reason, self._excerpt(content))
         wait = parse_retry_after(response.headers.get("retry-after"), self._clock()) or 0.0
-        message, data = clean_text(members.get("message")), members.get("data")
-        return _Envelope(code, message, data, min(wait, MAX_RETRY_AFTER_SECONDS), content)
+        request_id = read_request_id(members.get("request_id"))
+        head = AnswerHead(response.status, code, request_id, clean_text(members.get("message")))
+        return _Envelope(head, members.get("data"), min(wait, MAX_RETRY_AFTER_SECONDS), content)
 
     def _read_report(self, answer: _Envelope, task_id: object) -> TaskReport | OutcomeUnknown:
         """Read a success: the report on the task with this id, the provider's or ours."""
@@ -291,14 +309,14 @@ async def _measured(operation: str, call: Awaitable[T]) -> T:
 
 def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | OutcomeUnknown | None:
     """The outcome by a code other than 0, for any call; None if the call was refused."""
-    action = action_for_code(answer.code)
+    action = action_for_code(answer.head.code)
     match action:
         case CodeAction.STOP:
-            return ProviderStopped(answer.code, answer.message)
+            return ProviderStopped(answer.head.code, answer.head.message)
         case CodeAction.DEFER:
-            at_limit = answer.code == PARALLEL_LIMIT_CODE
+            at_limit = answer.head.code == PARALLEL_LIMIT_CODE
             wait = max(answer.retry_after, MIN_PARALLEL_LIMIT_WAIT if at_limit else 0.0)
-            return RetryLater(answer.code, answer.message, wait, at_limit)
+            return RetryLater(answer.head.code, answer.head.message, wait, at_limit)
         case CodeAction.LOOK_UP:
             return _unknown_outcome(answer)
         case CodeAction.REFUSE:
@@ -308,5 +326,5 @@ def _outcome_of_code(answer: _Envelope) -> RetryLater | ProviderStopped | Outcom
 
 
 def _unknown_outcome(answer: _Envelope) -> OutcomeUnknown:
-    reason = f"the provider answered {answer.code}: {answer.message}"
+    reason = f"the provider answered {answer.head.code}: {answer.head.message}"
     return OutcomeUnknown(reason, was_readable=True)

@@ -16,6 +16,7 @@ _GZIP_WINDOW_BITS: Final = (31,)  # zlib's way to ask for gzip
 # RFC 9110, 8.4.1.2: with zlib's header, which some senders leave out.
 _DEFLATE_WINDOW_BITS: Final = (15, -15)
 _CODE: Final = re.compile(r"\s*(-?[0-9]{1,30})\s*", re.ASCII)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # What may be a key, a token or a signed URL.
 _LONG_WORD: Final = re.compile(r"[!#-&(-+./0-9:;=?@A-Z\\^-z|~-]{20,}")
 
@@ -54,6 +55,11 @@ def read_code(value: object) -> int:
     if isinstance(value, str) and (match := _CODE.fullmatch(value)):
         return int(match[1])
     raise Malformed("The body has no code.")
+
+
+def read_request_id(value: object) -> str | None:
+    """Read the provider's name of a call; None for what is no such name, and might be anything."""
+    return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
 
 
 def log_excerpt(text: str) -> str:

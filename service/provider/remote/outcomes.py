@@ -7,21 +7,38 @@ from service.provider.domain.task_reports import TaskReport
 
 
 @dataclass(frozen=True, slots=True)
-class TaskAccepted:
+class AnswerHead:
+    """An answer of the provider's without its data: for people who ask the provider about it."""
+
+    http_status: int
+    code: int  # the provider's; 0: success
+    request_id: str | None  # the provider's name of the call (rule P6); None: it gave none
+    message: str  # the provider's, cut and cleaned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What every outcome has; it tells no outcome from another."""
+
+    head: AnswerHead | None = field(default=None, compare=False, repr=False)  # None: no answer
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccepted(_Outcome):
     """A create succeeded: the provider has the task."""
 
     report: TaskReport  # what it says of the task
 
 
 @dataclass(frozen=True, slots=True)
-class TaskFound:
+class TaskFound(_Outcome):
     """A look-up found the task."""
 
     report: TaskReport  # what the provider says of it
 
 
 @dataclass(frozen=True, slots=True)
-class TasksListed:
+class TasksListed(_Outcome):
     """A page of the provider's list of our tasks."""
 
     reports: Sequence[TaskReport]  # what it says of each; those nobody can read are left out
@@ -29,7 +46,7 @@ class TasksListed:
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadyExists:
+class AlreadyExists(_Outcome):
     """A create was refused because our external_task_id is taken: it was submitted before, and is
     to be looked up (rule P51)."""
 
@@ -37,26 +54,26 @@ class AlreadyExists:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskNotFound:
+class TaskNotFound(_Outcome):
     """A look-up found no such task (rule P52)."""
 
     message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
-class ElementDeleted:
+class ElementDeleted(_Outcome):
     """A delete succeeded: the provider has the element no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class ElementNotFound:
+class ElementNotFound(_Outcome):
     """A delete found no such element: there is nothing to delete (rule P65)."""
 
     message: str  # the provider's
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Outcome):
     """A create or a delete was refused, and would be again."""
 
     provider_code: int  # rules P46 to P60
@@ -64,7 +81,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryLater:
+class RetryLater(_Outcome):
     """Nothing was done, and the call may be repeated."""
 
     provider_code: int | None  # None: the provider was not reached
@@ -74,7 +91,7 @@ class RetryLater:
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderStopped:
+class ProviderStopped(_Outcome):
     """Nothing was done, and nothing will be until a person sees to the account or the key."""
 
     provider_code: int  # rules P46 to P60
@@ -82,7 +99,7 @@ class ProviderStopped:
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeUnknown:
+class OutcomeUnknown(_Outcome):
     """Nobody knows whether the call succeeded: after a create, look the task up before anything
     else. A delete may be repeated, as it does no more the second time."""
 

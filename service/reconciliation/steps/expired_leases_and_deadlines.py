@@ -11,6 +11,7 @@ from service.reconciliation.steps.given_up import log_given_up
 from service.reconciliation.store import expired
 from service.resources import Resources
 from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.signal_record import SignalDetails
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import transition_all
 
@@ -52,7 +53,7 @@ def _lease_expired(now: datetime, subject: Subject) -> StatusUpdate | None:
     """LOST: nobody knows how far the dead worker came, so it is polled before it is sent again."""
     if subject.state is not State.SUBMITTING or (subject.lease_until or now) > now:
         return None
-    return StatusUpdate(Signal.LOST)
+    return StatusUpdate(Signal.LOST, details=SignalDetails(sent_at=subject.claimed_at))
 
 
 def _deadline_exceeded(now: datetime, subject: Subject) -> StatusUpdate | None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from service.kit import tracing
 from service.kit.backoff import full_jitter
@@ -22,10 +23,12 @@ from service.provider.remote.outcomes import (
     TaskNotFound,
 )
 from service.provider.steps import unreadable_answers
+from service.provider.steps.answers import signal_details
 from service.reconciliation.domain.poll_outcome import PollOutcome
 from service.reconciliation.store import polls
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal, State
+from service.subjects.domain.signal_record import SignalDetails, SignalRecord
 from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps import tracing as subject_tracing
@@ -64,20 +67,40 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
 async def poll(resources: Resources, subject: Subject) -> None:
     """Ask the provider about a claimed subject, and apply what is new. If nothing is, schedule the
     next poll, later each time."""
+    sent_at = resources.clock()
     with tracing.span("look up") as span:
         answer = await resources.provider.look_up(subject.provider_task_id or subject.id)
         span.set(outcome=type(answer).__name__)
         await subject_tracing.link(resources, span, subject.id)
     await unreadable_answers.count_answer(resources, subject.id, answer)
     update, result = _status_update(resources, subject, answer), None
+    details = signal_details(answer, sent_at)
     if update is not None:
+        update = replace(update, details=details)
         guard = TransitionGuard(attempt=subject.attempts)
         result = await transition(resources, subject.id, update, guard, SignalSource.POLL)
     outcome = _poll_outcome(answer, result)
     POLLS.labels(outcome).inc()
     _log(subject, answer, outcome)
     if update is None or (result is not None and result.ignored is not None):
-        await _reschedule(resources, subject)
+        await _reschedule(resources, subject, _record(resources, update, result, details))
+
+
+def _record(
+    resources: Resources,
+    update: StatusUpdate | None,
+    result: Transition | None,
+    details: SignalDetails,
+) -> SignalRecord:
+    """What is kept of a poll that moved nothing."""
+    return SignalRecord(
+        source=SignalSource.POLL,
+        at=resources.clock(),
+        signal=None if update is None else update.signal,
+        before=None if result is None else result.before.state,
+        ignored=None if result is None else result.ignored,
+        details=details,
+    )
 
 
 def _poll_outcome(answer: LookUpOutcome, result: Transition | None) -> PollOutcome:
@@ -137,10 +160,10 @@ def _task_not_found(resources: Resources, subject: Subject) -> StatusUpdate | No
     return StatusUpdate(Signal.ABSENT, retry_at=now + timedelta(seconds=wait))
 
 
-async def _reschedule(resources: Resources, subject: Subject) -> None:
+async def _reschedule(resources: Resources, subject: Subject, record: SignalRecord) -> None:
     now = resources.clock()
     at = next_poll_time(resources, subject, now, poll_count=subject.poll_count)
     if subject.state is State.UNCONFIRMED:  # the provider may never have got it: ask again soon
         at = min(at, now + timedelta(seconds=1.0 + subject.poll_count))
     async with resources.database.transaction() as tx:
-        await polls.reschedule(tx, subject, at)
+        await polls.reschedule(tx, subject, at, record)

@@ -7,8 +7,10 @@ from sqlalchemy import select, text, update
 
 from service.kit.database.connection import Connection
 from service.schema.provider import provider_state
+from service.subjects.domain.signal_record import SignalRecord
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import Work
+from service.subjects.store.signals import APPENDED, signal_value
 from service.subjects.store.subjects import COLUMN_NAMES, subject_of
 from service.subjects.store.work import notify_sql
 
@@ -28,7 +30,10 @@ _CLAIM = text(f"""
     WHERE id IN (SELECT id FROM due)
     RETURNING {COLUMN_NAMES}
 """)  # noqa: S608 - only our own column names are put in
-_RESCHEDULE = text("UPDATE subjects SET next_poll_at = :at WHERE id = :id AND next_poll_at = :held")
+_RESCHEDULE = text(f"""
+    UPDATE subjects SET next_poll_at = :at, signals = {APPENDED}
+    WHERE id = :id AND next_poll_at = :held
+""")  # noqa: S608 - likewise
 # IS TRUE keeps Postgres from using the index of all scheduled polls: a few ids are found faster by
 # their key.
 _SCHEDULE = text(f"""
@@ -68,9 +73,15 @@ async def claim(
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 
-async def reschedule(tx: Connection, claimed: Subject, at: datetime) -> None:
-    """Poll for a claimed subject again at `at`, unless somebody has scheduled a poll meanwhile."""
-    values = {"id": claimed.id, "held": claimed.next_poll_at, "at": at}
+async def reschedule(tx: Connection, claimed: Subject, at: datetime, record: SignalRecord) -> None:
+    """Poll for a claimed subject again at `at`, unless somebody has scheduled a poll meanwhile, and
+    keep what this one brought with the subject."""
+    values = {
+        "id": claimed.id,
+        "held": claimed.next_poll_at,
+        "at": at,
+        "signal": signal_value(record),
+    }
     await tx.execute(_RESCHEDULE, values)
 
 

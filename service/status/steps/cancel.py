@@ -40,7 +40,9 @@ async def cancel(
 async def _cancel_by(resources: Resources, actor: Actor, subject_id: str) -> Transition | None:
     """Cancel a subject, and write who did it in the same transaction. None if there is none."""
     async with resources.database.transaction() as tx:
-        moves = await transition_all_in(resources, tx, [subject_id], lambda _: CANCEL)
+        moves = await transition_all_in(
+            resources, tx, [subject_id], lambda _: CANCEL, SignalSource.CANCEL
+        )
         for move, _ in moves:
             if move.ignored is not Ignored.DENIED:
                 await action_log.record(tx, resources, actor, _canceled(move))

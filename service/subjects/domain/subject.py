@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, Signal, State, makes_event
+from service.subjects.domain.signal_record import NO_DETAILS, SignalDetails
 
 
 class SubjectView(Struct, frozen=True):
@@ -66,6 +68,7 @@ class Subject(SubjectView, frozen=True):
     poll_count: int = 0  # polls since its state changed
     next_poll_at: datetime | None = None  # when the provider is polled; None: no poll is wanted
     callback_subscriber_id: str | None = None  # the hidden subscriber of its callback_url
+    units: Decimal | None = None  # that the provider deducted; None until the end, or it is unknown
 
 
 class StatusUpdate(Struct, frozen=True):
@@ -76,7 +79,9 @@ class StatusUpdate(Struct, frozen=True):
     provider_updated_at: datetime | None = None  # by the provider's clock; None: it did not say
     result: Mapping[str, Any] | None = None  # with SUCCEEDED: what the provider made
     error: Mapping[str, Any] | None = None  # with FAILED, REFUSED, DEADLINE: why
+    units: Decimal | None = None  # with SUCCEEDED, FAILED: what was deducted; None: unknown
     retry_at: datetime | None = None  # with DEFERRED and ABSENT: when it may be claimed again
+    details: SignalDetails = NO_DETAILS  # how it was learnt; a callback is a row of its own
 
 
 def apply_update(
@@ -98,6 +103,7 @@ def apply_update(
         provider_updated_at=max(filter(None, provider_times), default=None),
         result=update.result if state is State.SUCCEEDED else None,
         error=update.error if state is State.FAILED else None,
+        units=update.units if state in TERMINAL else None,
         lease_token=None,
         lease_until=None,
         available_at=update.retry_at or before.available_at,

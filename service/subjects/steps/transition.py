@@ -1,11 +1,12 @@
 """Transitions of subjects: decide on a status update, write it, and log it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from service.kit.database.connection import Connection
 from service.kit.database.guards import GuardFailed
@@ -15,10 +16,11 @@ from service.resources import Resources
 from service.subjects.domain import lifecycle
 from service.subjects.domain.event import subject_event
 from service.subjects.domain.lifecycle import CALLED_BACK, Ignored, Signal
+from service.subjects.domain.signal_record import SignalRecord
 from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject, apply_update
 from service.subjects.steps.transition_metrics import count_transitions
-from service.subjects.store import subjects, transitions
+from service.subjects.store import signals, subjects, transitions
 from service.subjects.store.events import NewEvent
 from service.subjects.store.transitions import Transition
 
@@ -82,11 +84,16 @@ async def transition(
 
     None if there is no such subject; Ignored.LATE if the guard rejects it.
     """
+    learnt = _Learnt(update, source)
     try:
         locked = guard.media_token is not None  # what that guards is in no version of the subject
-        result = await _transition(resources, subject_id, update, guard, locked=locked)
+        result = await _transition(resources, subject_id, learnt, guard, locked=locked)
     except GuardFailed:
-        result = await _transition(resources, subject_id, update, guard, locked=True)
+        result = await _transition(resources, subject_id, learnt, guard, locked=True)
+    if result is not None and result.ignored is not None and source is SignalSource.SUBMIT:
+        # Rare: what else came about the subject was faster than the answer to our own call.
+        async with resources.database.autocommit() as tx:
+            await signals.append(tx, subject_id, learnt.record(resources, result))
     if result is not None:
         count_transitions([result], source)
         log_transitions([(result, update.signal.value)])
@@ -96,13 +103,13 @@ async def transition(
 async def _transition(
     resources: Resources,
     subject_id: str,
-    update: StatusUpdate,
+    learnt: "_Learnt",
     guard: TransitionGuard,
     *,
     locked: bool,
 ) -> Transition | None:
-    """Read a subject, apply an update to it and write what that makes of it: in a transaction that
-    holds the subject's lock if `locked`, else by what is read without one.
+    """Read a subject, apply to it what was learnt, and write what that makes of it: in a
+    transaction that holds the subject's lock if `locked`, else by what is read without one.
 
     None if there is no such subject; Ignored.LATE if the guard rejects the update. Without the
     lock, GuardFailed, and nothing is written, if the subject changes meanwhile, or if another
@@ -115,10 +122,40 @@ async def _transition(
             return None
         if await guard.rejects(tx, subject):
             return Transition(subject, subject, Ignored.LATE)
-        own = await _without_foreign_task(tx, subject, update) if locked else update
-        result = decide(resources, subject, own)
+        if locked:
+            own = await _without_foreign_task(tx, subject, learnt.update)
+            learnt = replace(learnt, update=own)
+        result = learnt.decide(resources, subject)
         await transitions.write(tx, [result])
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """An update, and who learnt it."""
+
+    update: StatusUpdate
+    source: SignalSource
+
+    def decide(self, resources: Resources, subject: Subject) -> Transition:
+        """What it does to a subject, to be kept with it if it moves."""
+        result = decide(resources, subject, self.update)
+        if result.ignored is not None:
+            return result
+        return structs.replace(result, signal=self.record(resources, result))
+
+    def record(self, resources: Resources, result: Transition) -> SignalRecord:
+        """What is kept of it with the subject."""
+        moved = result.ignored is None
+        return SignalRecord(
+            source=self.source,
+            at=result.after.updated_at if moved else resources.clock(),
+            signal=self.update.signal,
+            before=result.before.state,
+            after=result.after.state if moved else None,
+            ignored=result.ignored,
+            details=self.update.details,
+        )
 
 
 async def transition_all(
@@ -140,13 +177,14 @@ async def transition_all_in(
     tx: Connection,
     subject_ids: Sequence[str],
     choose_update: Callable[[Subject], StatusUpdate | None],
+    source: SignalSource = SignalSource.CLOCK,
 ) -> list[tuple[Transition, str]]:
-    """Lock subjects in the caller's transaction, and apply to each the update that `choose_update`
-    returns; None leaves one as it is. What was decided, each with its signal, is returned to be
-    counted and logged after the commit. No update may have a provider_task_id."""
+    """Lock subjects in the caller's transaction, and apply to each the update of this source that
+    `choose_update` returns; None leaves one as it is. What was decided, each with its signal, is
+    returned to be counted and logged after the commit. No update may have a provider_task_id."""
     locked = await subjects.lock_all(tx, ids=subject_ids, provider_task_ids=[])
     results = [
-        (decide(resources, subject, update), update.signal.value)
+        (_Learnt(update, source).decide(resources, subject), update.signal.value)
         for subject in locked
         if (update := choose_update(subject))
     ]
@@ -168,7 +206,7 @@ async def _without_foreign_task(
     log.error(
         "subject", action="provider_task_conflict", subject=subject.id, task=task, owner=owner
     )
-    return StatusUpdate(Signal.LOST)
+    return StatusUpdate(Signal.LOST, details=update.details)
 
 
 def log_transitions(moves: Sequence[tuple[Transition, str]]) -> None:

@@ -3,6 +3,7 @@ statement guarded by what was read. Only a claim changes a subject's state other
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -15,9 +16,11 @@ from service.kit.database.guards import guard, guarded
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 from service.schema.base import one_of
 from service.subjects.domain.lifecycle import TERMINAL, Ignored
+from service.subjects.domain.signal_record import SignalRecord
 from service.subjects.domain.subject import Subject
 from service.subjects.domain.work import work_after
 from service.subjects.store.events import NOTIFIED, NewEvent, event_values, write_events
+from service.subjects.store.signals import appended
 
 
 class Transition(Struct, frozen=True):
@@ -27,6 +30,7 @@ class Transition(Struct, frozen=True):
     after: Subject  # `before` itself, if the update was ignored
     ignored: Ignored | None = None  # why the subject did not move; None: it moved
     events: tuple[NewEvent, ...] = ()  # none if the move makes no event
+    signal: SignalRecord | None = None  # to be kept with the subject; None: a callback is a row
 
     @property
     def verdict(self) -> str:
@@ -52,6 +56,8 @@ class _Row(Struct, omit_defaults=True):
     next_poll_at: datetime | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    signal: Mapping[str, Any] | None = None
+    units: Decimal | None = None
 
 
 _COLUMNS = columns_of(_Row)
@@ -59,6 +65,7 @@ _COLUMNS = columns_of(_Row)
 # those apart. A row that was written anew while the statement waited for it does not count: what
 # was written with it cannot be seen here. The guard is selected first: so subjects are locked
 # before deliveries.
+# A task that is learnt of after a lost answer has saved another create.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 _WRITE = text(f"""
@@ -70,11 +77,16 @@ _WRITE = text(f"""
             provider_updated_at = moves.provider_updated_at,
             result = moves.result,
             error = moves.error,
+            units = moves.units,
+            creates_saved = s.creates_saved + CAST(
+                moves.from_state = 'unconfirmed' AND moves.provider_task_id IS NOT NULL AS int
+            ),
             lease_token = NULL,
             lease_until = NULL,
             available_at = coalesce(moves.available_at, s.available_at),
             poll_count = 0,
             next_poll_at = moves.next_poll_at,
+            signals = {appended("s.signals", "moves.signal")},
             updated_at = moves.updated_at,
             finished_at = CASE WHEN moves.state IN ({one_of(TERMINAL)}) THEN moves.updated_at END
         FROM {from_rows("moves", _COLUMNS)}
@@ -126,6 +138,7 @@ def _row(move: Transition) -> _Row:
         provider_updated_at=after.provider_updated_at,
         result=after.result,
         error=after.error,
+        units=after.units,
         next_poll_at=after.next_poll_at,
         updated_at=after.updated_at,
     )
@@ -133,4 +146,6 @@ def _row(move: Transition) -> _Row:
         row.provider_task_id = after.provider_task_id
     if after.available_at != before.available_at:
         row.available_at = after.available_at
+    if move.signal is not None:
+        row.signal = move.signal.document()
     return row

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from service.callbacks.domain.url_tokens import callback_token
 from service.kit import tracing
@@ -25,6 +26,7 @@ from service.provider.remote.outcomes import (
     TaskAccepted,
 )
 from service.provider.steps import unreadable_answers
+from service.provider.steps.answers import signal_details
 from service.resources import Resources, end_of_lease
 from service.subjects.domain.lifecycle import Signal
 from service.subjects.domain.signal_source import SignalSource
@@ -100,7 +102,8 @@ async def submit(resources: Resources, claimed: ClaimedSubject) -> None:
         span.set(outcome=type(answer).__name__, attempt=subject.attempts)
         await subject_tracing.link(resources, span, subject.id)
     now = resources.clock()
-    update = _status_update(resources, subject, answer, now)
+    details = signal_details(answer, subject.claimed_at or now)
+    update = replace(_status_update(resources, subject, answer, now), details=details)
     guard = TransitionGuard(claimed.lease.token)
     if isinstance(answer, ProviderStopped | RetryLater):
         # Nothing was created. The transition notifies the claiming loop, which must know the limit.
