@@ -16,6 +16,7 @@ from service.callbacks.web import admin
 from service.callbacks.web.receive import CallbackEndpoint
 from service.compat_api.web import routes as compat_api_routes
 from service.delivery.web import routes as delivery_routes
+from service.erasure.web import routes as erasure_routes
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.web import routes as event_feed_routes
 from service.intake.web import routes as intake_routes
@@ -42,6 +43,7 @@ ROUTES = [
     route("/v1/subjects/batch", intake_routes.create_batch, "POST"),
     route("/v1/subjects", status_routes.list_subjects, "GET"),
     route("/v1/subjects/{subject_id}", status_routes.read, "GET"),
+    route("/v1/subjects/{subject_id}", erasure_routes.erase, "DELETE"),
     route("/v1/subjects/{subject_id}/cancel", status_routes.cancel, "POST"),
     route("/v1/subjects/{subject_id}/events", event_feed_routes.subject_events, "GET"),
     route("/v1/subjects/{subject_id}/deliveries", delivery_routes.list_of_subject, "GET"),

@@ -235,6 +235,7 @@ def upgrade() -> None:
         sa.Column("provider_updated_at", TIME),
         sa.Column("token", ID),
         sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("erased_sha256", sa.LargeBinary()),
         sa.UniqueConstraint("source", "dedup_key"),
         sa.CheckConstraint(
             "verdict IN ('anomaly', 'applied', 'hint', 'late', 'mismatch', 'parked', 'rejected', 'repeated', 'unknown')",
@@ -256,10 +257,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("subject_id IS NOT NULL"),
     )
     op.create_index(
-        "ix_callbacks_unknown",
+        "ix_callbacks_task",
         "callbacks",
         ["task_id"],
-        postgresql_where=sa.text("verdict = 'unknown'"),
+        postgresql_where=sa.text("verdict IN ('unknown', 'mismatch')"),
     )
     op.create_index(
         "ix_callbacks_verdict",

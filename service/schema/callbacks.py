@@ -36,11 +36,17 @@ callbacks = Table(
     Column("provider_updated_at", Time),  # the provider's time of that status
     Column("token", Id),  # that of a rejected one's address, if it names no subject
     Column("size", Integer, nullable=False),  # bytes of the body
+    # SHA-256 of the body that came, which was erased with what its subject held; null: it was not.
+    Column("erased_sha256", LargeBinary),
     UniqueConstraint("source", "dedup_key"),
     CheckConstraint(f"verdict IN ({one_of(Verdict)})", name="verdict"),
     Index("ix_callbacks_subject", "subject_id", postgresql_where=text("subject_id IS NOT NULL")),
     CheckConstraint(f"verification IN ({one_of(Verification)})", name="verification"),
-    Index("ix_callbacks_unknown", "task_id", postgresql_where=text("verdict = 'unknown'")),
+    Index(  # what names a task under another subject's address, or under none that is known
+        "ix_callbacks_task",
+        "task_id",
+        postgresql_where=text("verdict IN ('unknown', 'mismatch')"),
+    ),
     Index("ix_callbacks_verdict", "verdict", "id", postgresql_where=text("verdict <> 'applied'")),
     Index(  # what anybody can make us store, and is bounded
         "ix_callbacks_untrusted",

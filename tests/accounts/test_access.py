@@ -38,6 +38,7 @@ NEEDS: dict[tuple[str, str], str | None] = {
     ("GET", "/v1/subscribers/{subscriber_id}"): "subscribers",
     ("PATCH", "/v1/subscribers/{subscriber_id}"): "subscribers",
     ("DELETE", "/v1/subscribers/{subscriber_id}"): "subscribers",
+    ("DELETE", "/v1/subjects/{subject_id}"): "subjects:write",
     ("POST", "/v1/subscribers/{subscriber_id}/test"): "subscribers",
     ("GET", "/v1/subscribers/{subscriber_id}/deliveries"): "subscribers",
     ("POST", "/v1/subscribers/{subscriber_id}/rotate-secret"): "subscribers",

@@ -79,6 +79,7 @@ def subject_states() -> list[Subject]:
         created_at=MOMENT,
         updated_at=MOMENT,
         finished_at=None,
+        erased_at=None,
         warnings=None,
     )
     accepted = StatusUpdate(Signal.SUBMITTED, provider_task_id="{task}", provider_updated_at=MOMENT)

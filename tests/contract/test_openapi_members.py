@@ -11,7 +11,15 @@ from service.accounts.domain.scopes import SCOPES
 from service.subjects.domain.lifecycle import State
 from service.subjects.domain.work import Work
 from service.submission.steps import submit
-from tests.contract.test_openapi import CALLBACKS, CALLS, DOCUMENT, examples, found, make
+from tests.contract.test_openapi import (
+    CALLBACKS,
+    CALLS,
+    DOCUMENT,
+    examples,
+    finish_what_is_erased,
+    found,
+    make,
+)
 from tests.support.api import Api
 from tests.support.callbacks import ELEMENT_ID, legacy_callback, signed_headers
 from tests.support.database import fetch
@@ -153,6 +161,16 @@ async def waiting(
     yield "readDelivery", await api.http.get(f"/v1/deliveries/{delivery['id']}")
 
 
+async def erased(
+    api: Api, _subscriber: WebhookReceiver
+) -> AsyncIterator[tuple[str, httpx.Response]]:
+    """What shows an erased subject, each with the operation that does."""
+    path = f"/v1/subjects/{await subject_in_state(api, State.CANCELED)}"
+    yield "eraseSubject", await api.http.delete(path)
+    yield "readSubject", await api.http.get(path)
+    yield "readEventsOfSubject", await api.http.get(f"{path}/events")
+
+
 async def answers(
     api: Api, subscriber: WebhookReceiver
 ) -> AsyncIterator[tuple[httpx.Response, Schema]]:
@@ -163,6 +181,7 @@ async def answers(
         if example.path in CALLBACKS:
             now = api.resources.clock()
             request.headers.update(signed_headers(request.content, now, f"msg_{number}"))
+        await finish_what_is_erased(api, example, things)
         yield await api.http.send(request), example.call
         if example.method == "GET":
             path = example.path.format(**things | {"subject_id": things["task_id"]})
@@ -170,8 +189,9 @@ async def answers(
         if example.method == "DELETE":
             things = await several(api, subscriber)
     by_operation = {call["operationId"]: call for _, _, call in CALLS}
-    async for name, answer in waiting(api, subscriber):
-        yield answer, by_operation[name]
+    for shown_by in (waiting, erased):
+        async for name, answer in shown_by(api, subscriber):
+            yield answer, by_operation[name]
     bodies = [
         request_body("Ada", external_task_id="x"),
         request_body("Eve", external_task_id="x"),

@@ -29,7 +29,7 @@ SMALL = {  # read in their order, as far as is needed: these hold what is under 
     "ix_subjects_ready",
     "ix_subjects_media_check",
     "ix_subjects_with_provider",
-    "ix_callbacks_unknown",
+    "ix_callbacks_task",
     "ix_deliveries_due",
     "ix_deliveries_leased",
     "ix_deliveries_retrying",

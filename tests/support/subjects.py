@@ -109,6 +109,7 @@ def make_subject(**changes: Any) -> Subject:  # noqa: ANN401
         "created_at": NOW,
         "updated_at": NOW,
         "finished_at": None,
+        "erased_at": None,
         "warnings": None,
     }
     return Subject(**(values | changes))

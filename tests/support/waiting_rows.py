@@ -83,6 +83,7 @@ def waiting_subject(**changes: Any) -> WaitingView:  # noqa: ANN401
         "created_at": NOW,
         "updated_at": NOW,
         "finished_at": None,
+        "erased_at": None,
         "deadline": moment(86_400),
         "claimed_at": None,
         "lease_until": None,

@@ -19,6 +19,7 @@ class ActionKind(StrEnum):
     CALLBACK_REVERIFIED = "callback_reverified"
     SUBJECT_CREATED = "subject_created"
     SUBJECT_CANCELED = "subject_canceled"
+    SUBJECT_ERASED = "subject_erased"
     SUBSCRIBER_CREATED = "subscriber_created"
     SUBSCRIBER_CHANGED = "subscriber_changed"
     SUBSCRIBER_DELETED = "subscriber_deleted"

@@ -88,6 +88,12 @@ class CallbackBatch:
             if subject is not self._before[id_]
         ]
 
+    def kept_subjects(self) -> list[str]:
+        """The ids of the subjects that these callbacks leave as they are, and whose contents are
+        stored with them: none may be erased before that is committed."""
+        about = {to_store.subject_id for to_store in self._to_store.values() if not to_store.erased}
+        return sorted(id_ for id_, subject in self._before.items() if id_ in about)
+
     def _apply(self, callback: Callback) -> CallbackResult:
         callback = self._with_distinct_key(callback)
         key = (callback.raw.source, callback.dedup_key)
@@ -102,7 +108,12 @@ class CallbackBatch:
         result = REPEATED if decided and not refused else self._decide(subject, callback)
         subject_id = subject.id if subject else callback.subject_id
         self._to_store[key] = CallbackToStore(
-            callback, subject_id, result.verdict, result.reason, times_received
+            callback,
+            subject_id,
+            result.verdict,
+            result.reason,
+            times_received,
+            self._was_erased(subject, callback),
         )
         if result.transition is not None:
             self._move(result.transition)
@@ -132,6 +143,11 @@ class CallbackBatch:
         report = callback.report
         named = self._subjects.get(report.external_task_id or "")
         return named or self._subjects.get(self._ids_by_task.get(report.provider_task_id, ""))
+
+    def _was_erased(self, subject: Subject | None, callback: Callback) -> bool:
+        """Whether a callback is about a subject that was erased, or names its task."""
+        named = self._subjects.get(self._ids_by_task.get(callback.task_id or "", ""))
+        return any(found is not None and found.erased_at is not None for found in (subject, named))
 
     def _decide(self, subject: Subject | None, callback: Callback) -> CallbackResult:
         """The result of a callback that is no duplicate by its key."""

@@ -90,7 +90,7 @@ async def store_and_apply(
     results = batch.apply_all(callbacks)
     if batch.subjects_to_poll and not locked:
         raise GuardFailed
-    await transitions.write(tx, batch.transitions(), batch.to_store())
+    await transitions.write(tx, batch.transitions(), batch.to_store(), batch.kept_subjects())
     for verification in {callback.verification for callback in callbacks if callback.untrusted}:
         await inbox.trim(tx, verification, MAX_UNTRUSTED, MAX_UNTRUSTED_BYTES)
     await polls.schedule(tx, batch.subjects_to_poll, resources.clock())

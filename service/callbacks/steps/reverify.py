@@ -36,13 +36,16 @@ async def reverify(
     another id if the same message had been received again meanwhile. `actor`: who has it verified,
     for the action log.
 
-    Conflict if it is rejected again, or was not rejected or unmatched; NotFound if it is gone.
+    Conflict if it is rejected again, was not rejected or unmatched, or was erased; NotFound if it
+    is gone.
     """
     record = await get_callback(resources, callback_id)
     verdict = record.summary.verdict
     if verdict not in REVERIFIABLE:
         message = f"The callback was not rejected: its verdict is {verdict}."
         raise Conflict(message, "not_rejected", verdict=verdict)
+    if record.erased:
+        raise Conflict("What the callback held was erased with its subject.", "callback_erased")
     await _refresh_secrets(resources)
     callback = await _verify_again(resources, record, actor)
     if callback.refusal is not None:
@@ -84,11 +87,13 @@ async def reverify_unmatched(resources: Resources) -> None:
 async def _verify_safely(
     resources: Resources, callback_id: str, verdict: Verdict
 ) -> Callback | None:
-    """Verify a callback again if it still has this verdict; None if it has not, or at a fault,
-    which is logged and must not stop the others."""
+    """Verify a callback again if it still has this verdict; None if it has not, was erased, or at a
+    fault, which is logged and must not stop the others."""
     try:
         record = await get_callback(resources, callback_id)
-        return await _verify_again(resources, record) if record.summary.verdict == verdict else None
+        if record.summary.verdict != verdict or record.erased:
+            return None
+        return await _verify_again(resources, record)
     except NotFound:
         return None
     except Unavailable:

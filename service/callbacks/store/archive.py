@@ -67,6 +67,7 @@ class CallbackRecord:
     token: str | None  # that of an address that is not ours; None: its address is ours, or has none
     headers: Mapping[str, str]  # by lower-case names; no secret is among them
     body: bytes  # as it was sent, or a part of it: see Callback.body
+    erased: bool  # its body and headers were wiped, with what its subject held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,12 @@ class CallbackFilter:
 
 _SUMMARY = [callbacks.c[field.name] for field in fields(CallbackSummary)]
 _RECORDS = select(
-    *_SUMMARY, callbacks.c.dedup_key, callbacks.c.token, callbacks.c.headers, callbacks.c.body
+    *_SUMMARY,
+    callbacks.c.dedup_key,
+    callbacks.c.token,
+    callbacks.c.headers,
+    callbacks.c.body,
+    callbacks.c.erased_sha256.is_not(None),
 )
 
 

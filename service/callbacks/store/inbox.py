@@ -6,6 +6,7 @@ Deduplication is by the unique key (source, dedup_key). What anybody can make us
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct
@@ -36,6 +37,7 @@ class CallbackToStore(Struct, frozen=True):
     verdict: Verdict  # what became of it
     reason: str | None  # why it is this verdict, in words; None: the verdict says it
     times_received: int = 1  # how many duplicates it stands for, itself included
+    erased: bool = False  # its subject was erased: of its body only the SHA-256 is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class BatchContext:
     """What is stored already, as far as the verdicts of a batch depend on it."""
 
     subjects: Sequence[Subject]  # those that the callbacks are about, or name
-    digests: Mapping[tuple[str, str], bytes]  # (source, dedup_key) → SHA-256 of the stored body
+    digests: Mapping[tuple[str, str], bytes]  # (source, dedup_key) → SHA-256 of the body that came
     undecided: frozenset[tuple[str, str]]  # those of these keys whose verdict is in UNDECIDED
     reported: frozenset[ReportKey]  # what evaluated callbacks have reported of the subjects
     secrets_version: int  # of the webhook secrets in force
@@ -83,7 +85,7 @@ _CONTEXT = text(f"""
     -- 3 what is stored under the same keys
     UNION ALL
     SELECT 'stored', {_NO_SUBJECT}, NULL, NULL,
-        source, dedup_key, verdict, sha256(body), NULL, NULL, NULL
+        source, dedup_key, verdict, coalesce(erased_sha256, sha256(body)), NULL, NULL, NULL
     FROM callbacks
     WHERE source = ANY (CAST(:sources AS text[])) AND dedup_key = ANY (CAST(:keys AS text[]))
     -- 4 what has been reported of the subjects
@@ -113,17 +115,20 @@ class _Row(Struct, omit_defaults=True):
     status: str | None = None
     provider_updated_at: datetime | None = None
     token: str | None = None
+    erased_digest: str | None = None  # SHA-256 (hex) of a body that is not written
 
 
 _COLUMNS = columns_of(_Row)
-_OWN_COLUMNS = [name for name in _COLUMNS if name != "times_received"]
+_OWN_COLUMNS = [name for name in _COLUMNS if name not in {"times_received", "erased_digest"}]
 # A duplicate of a stored callback is counted; an undecided one gets the verdict that it has now.
 # The unique key settles the race of duplicates that name no subject, which no lock orders; the
 # order of the keys keeps two batches from waiting for each other. Another body, under a key that
 # was not stored when the batch was applied, fails the guard, and the batch is applied again with
 # that body known.
+_SAME_BODY = """coalesce(callbacks.erased_sha256, sha256(callbacks.body))
+    = coalesce(excluded.erased_sha256, sha256(excluded.body))"""
 _COUNT_COPIES = f"""times_received = callbacks.times_received
-    + excluded.times_received * ({guard("callbacks.body = excluded.body")})"""
+    + excluded.times_received * ({guard(_SAME_BODY)})"""
 _REPLACE_UNDECIDED = ", ".join(
     f"""{name} = CASE WHEN callbacks.verdict IN ({one_of(UNDECIDED)})
         THEN excluded.{name} ELSE callbacks.{name} END"""
@@ -131,8 +136,10 @@ _REPLACE_UNDECIDED = ", ".join(
 )
 STORE = f"""
     stored AS (
-        INSERT INTO callbacks ({", ".join(_OWN_COLUMNS)}, times_received, size, body)
-        SELECT {", ".join(_OWN_COLUMNS)}, coalesce(times_received, 1), octet_length(bytes), bytes
+        INSERT INTO callbacks
+            ({", ".join(_OWN_COLUMNS)}, times_received, size, body, erased_sha256)
+        SELECT {", ".join(_OWN_COLUMNS)}, coalesce(times_received, 1), octet_length(bytes), bytes,
+            decode(erased_digest, 'hex')
         FROM {from_rows("callback_rows", _COLUMNS, bytea="callback_bodies")}
         ON CONFLICT (source, dedup_key) DO UPDATE SET {_COUNT_COPIES}, {_REPLACE_UNDECIDED}
     )
@@ -183,27 +190,30 @@ def store_parameters(callbacks: Sequence[CallbackToStore]) -> dict[str, Any]:
     """The parameters of STORE, for callbacks that are ordered by their keys, each key once."""
     return {
         "callback_rows": encode_rows([_row(to_store) for to_store in callbacks]),
-        "callback_bodies": [to_store.callback.body for to_store in callbacks],
+        "callback_bodies": [
+            b"" if to_store.erased else to_store.callback.body for to_store in callbacks
+        ],
     }
 
 
 def _row(to_store: CallbackToStore) -> _Row:
-    callback = to_store.callback
+    callback, erased = to_store.callback, to_store.erased
     return _Row(
         id=callback.id,
         source=callback.raw.source,
         dedup_key=callback.dedup_key,
-        headers=callback.headers,
+        headers={} if erased else callback.headers,
         verdict=to_store.verdict,
         received_at=callback.raw.received_at,
         verification=callback.verification,
         times_received=to_store.times_received,
         subject_id=to_store.subject_id,
-        reason=to_store.reason,
+        reason=None if erased else to_store.reason,
         task_id=callback.task_id,
         status=callback.status,
         provider_updated_at=callback.provider_updated_at,
         token=callback.token,
+        erased_digest=sha256(callback.body).hexdigest() if erased else None,
     )
 
 

@@ -76,7 +76,8 @@ async def _whole(request: Request, callback: CallbackRecord) -> Response:
     (account,) = await read.account_names(resources(request), [callback.summary])
     headers = read.redacted_headers(resources(request), callback)
     summary = _summary_json(callback.summary, account)
-    return json_response(summary | {"headers": headers} | _body_json(callback.body))
+    summary |= {"erased": callback.erased, "headers": headers}
+    return json_response(summary | _body_json(callback.body))
 
 
 def _body_json(body: bytes) -> dict[str, str]:

@@ -24,7 +24,7 @@ from service.subjects.store import work
 from service.subscribers.domain.subscriber import SubscriberState
 from service.subscribers.store.subscribers import Subscriber
 
-DISABLED = "subscriber_disabled"  # the code of a Conflict
+DISABLED, ERASED = "subscriber_disabled", "event_erased"  # codes of a Conflict
 
 Target = TypeVar("Target", ReplayTarget, Subscriber)
 
@@ -59,13 +59,15 @@ async def resend(
     there.
 
     `actor`: who resends it, for the action log; None: its own account does. NotFound if the account
-    has no such delivery; Conflict if its subscriber is disabled.
+    has no such delivery; Conflict if its subscriber is disabled, or what its event held was erased.
     """
     async with resources.database.transaction() as tx:
         delivery = _found(await delivery_log_store.get(tx, account_id, delivery_id))
         target = await lock_sendable(
             tx, account_id, delivery.subscriber_id, [delivery.ordering_key]
         )
+        if await replay_store.is_erased(tx, delivery.event_id):
+            raise Conflict("What the event told of was erased.", ERASED)
         now = resources.clock()
         requeued = await replay_store.requeue(
             tx, target, [delivery.event_id], states=ENDED, now=now

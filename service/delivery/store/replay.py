@@ -53,6 +53,15 @@ async def lock_target(
     return ReplayTarget(id_, account_id, SubscriberState(state), Ordering(ordering))
 
 
+_IS_ERASED = text("SELECT body IS NULL FROM events WHERE id = :event_id")
+
+
+async def is_erased(tx: Connection, event_id: str) -> bool:
+    """Whether what an event held was erased, so that it can be sent to nobody any more. The caller
+    has locked its subject."""
+    return bool(await tx.scalar(_IS_ERASED, {"event_id": event_id}))
+
+
 _REQUEUE = text(f"""
     WITH
     -- 1 the events, with the delivery that each may have had
@@ -63,7 +72,7 @@ _REQUEUE = text(f"""
         LEFT JOIN LATERAL (
             SELECT id FROM deliveries WHERE {DELIVERY_OF_EVENT}
         ) d ON true
-        WHERE e.id = ANY (CAST(:event_ids AS text[]))
+        WHERE e.id = ANY (CAST(:event_ids AS text[])) AND e.body IS NOT NULL  -- not erased
     ),
     -- 2 those deliveries begin their schedule again; their attempts go on counting, so that no
     -- receiver takes a new attempt for an old one

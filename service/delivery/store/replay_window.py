@@ -111,7 +111,7 @@ _CHUNKS = {
             SELECT id, subject_id, about_subscriber_id, type, xid, position FROM events
             WHERE account_id = :account_id AND xid <= CAST(CAST(:last_xid AS text) AS xid8)
             AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-            AND created_at >= :since AND created_at < :until
+            AND created_at >= :since AND created_at < :until AND body IS NOT NULL  -- not erased
             ORDER BY xid, position LIMIT :limit
         ) e
         -- 2 the subscriber, and what its filters compare

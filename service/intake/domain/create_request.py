@@ -183,6 +183,7 @@ def pending_create(
         created_at=now,
         updated_at=now,
         finished_at=None,
+        erased_at=None,
         warnings=[asdict(warning) for warning in request.warnings] or None,
     )
     return PendingCreate(request, subject, has_media_urls=has_media_urls(request.document))

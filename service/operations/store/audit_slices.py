@@ -55,7 +55,8 @@ _ROWS = f"""
     ),
     subject AS MATERIALIZED (
         SELECT s.id, s.state, s.version, s.document ->> 'reference_type' AS reference_type, s.tags,
-            s.callback_subscriber_id, s.deadline, s.available_at, s.media_check_at, s.next_poll_at
+            s.callback_subscriber_id, s.deadline, s.available_at, s.media_check_at, s.next_poll_at,
+            s.erased_at
         FROM ({_in_range("subjects", "id", "sub")}) s
     ),
     event AS MATERIALIZED (
@@ -113,7 +114,7 @@ CHECKS: Final[Mapping[AuditCheck, str]] = MappingProxyType(
         AuditCheck.STATE_OF_LAST_EVENT: """
             SELECT s.id FROM subject s
             JOIN event e ON e.subject_id = s.id AND e.sequence = s.version
-            WHERE e.type <> 'subject.' || CASE
+            WHERE e.type <> 'subject.' || CASE WHEN s.erased_at IS NOT NULL THEN 'deleted'
                 WHEN s.state IN ('submitting', 'unconfirmed') THEN 'queued' ELSE s.state END""",
         AuditCheck.CALLBACK_APPLIED: f"""
             SELECT DISTINCT s.id FROM applied a JOIN subject s ON s.id = a.subject_id

@@ -79,8 +79,8 @@ def _element(representation: Mapping[str, Any], result: Mapping[str, Any]) -> di
     element_id = result["element_id"]
     element = {
         "element_id": orjson.Fragment(element_id) if DECIMAL.fullmatch(element_id) else element_id,
-        "element_name": representation["element_name"],
-        "element_description": representation["element_description"],
+        "element_name": representation["element_name"] or "",  # erased, perhaps
+        "element_description": representation["element_description"] or "",
         "reference_type": representation["reference_type"],
         "tag_list": result.get("tags", []),
         "owned_by": result.get("owned_by", ""),

@@ -1,7 +1,7 @@
 """Events, as subscribers are sent them and the event feed shows them: one for each move of a
 subject that callers can see, and some about the health of a subscriber."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,7 @@ class HealthNotice(StrEnum):
     RECOVERED = "recovered"
 
 
+ERASED_EVENT_TYPE = "subject.deleted"  # of the last event of a subject: what it held was wiped
 SUBSCRIBER_EVENT_TYPES = tuple(f"callsheet.subscriber.{notice}" for notice in HealthNotice)
 
 
@@ -42,7 +43,7 @@ class Event(Struct, frozen=True):
     subject_id: str | None  # None: it is about a subscriber
     account_id: str  # whose subject or subscriber it is about
     sequence: int  # counts the events about this subject or subscriber, from 1
-    type: str  # one of SUBJECT_EVENT_TYPES or SUBSCRIBER_EVENT_TYPES
+    type: str  # of SUBJECT_EVENT_TYPES or SUBSCRIBER_EVENT_TYPES, or ERASED_EVENT_TYPE
     body: bytes  # JSON, encoded once: every subscriber is sent exactly these bytes
     created_at: datetime  # when what it tells of happened
     reference_type: str | None = None  # the subject's; None: it is about a subscriber
@@ -67,18 +68,31 @@ def event_body(type_: str, at: datetime, data: Mapping[str, Any]) -> bytes:
 
 def subject_event(subject: Subject) -> Event:
     """The event that says how a subject is now; its sequence is the subject's version."""
-    type_ = SUBJECT_EVENT_TYPES[subject.state]
     data = public_subject(subject) | {"sequence": subject.version}
+    type_ = SUBJECT_EVENT_TYPES[subject.state]
+    return _about_subject(subject, type_, subject.updated_at, data, subject.tags)
+
+
+def erased_event(tombstone: Subject, erased_at: datetime, tags: Sequence[str]) -> Event:
+    """The event that says that what a subject held was wiped. Whoever wanted events of these tags,
+    which it had before, is told."""
+    data = public_subject(tombstone) | {"erased": True, "sequence": tombstone.version}
+    return _about_subject(tombstone, ERASED_EVENT_TYPE, erased_at, data, tags)
+
+
+def _about_subject(
+    subject: Subject, type_: str, at: datetime, data: Mapping[str, Any], tags: Sequence[str]
+) -> Event:
     return Event(
         id=event_id(subject.id, subject.version),
         subject_id=subject.id,
         account_id=subject.account_id,
         sequence=subject.version,
         type=type_,
-        body=event_body(type_, subject.updated_at, data),
-        created_at=subject.updated_at,
+        body=event_body(type_, at, data),
+        created_at=at,
         reference_type=subject.reference_type,
-        tags=tuple(subject.tags),
+        tags=tuple(tags),
     )
 
 

@@ -11,10 +11,13 @@ from service.subjects.domain.subject import SubjectView
 
 def public_subject(subject: SubjectView) -> dict[str, Any]:
     """The subject as callers see it. `usable_with` lists every name of the models that take it,
-    None before it succeeded; `warnings` is left out where there is none."""
+    None before it succeeded; `warnings` is left out where there is none, and `erased_at` unless it
+    was erased: then all that it held is None."""
     document = subject.document
     succeeded = subject.state is State.SUCCEEDED
-    warnings = {"warnings": subject.warnings} if subject.warnings else {}
+    more: dict[str, Any] = {"warnings": subject.warnings} if subject.warnings else {}
+    if subject.erased_at is not None:
+        more["erased_at"] = format_rfc3339(subject.erased_at)
     return {
         "id": subject.id,
         "external_task_id": subject.external_task_id,
@@ -22,8 +25,8 @@ def public_subject(subject: SubjectView) -> dict[str, Any]:
         "state": subject.state.value,
         "version": subject.version,
         "reference_type": document["reference_type"],
-        "element_name": document["element_name"],
-        "element_description": document["element_description"],
+        "element_name": document.get("element_name"),
+        "element_description": document.get("element_description"),
         "element_voice_id": document.get("element_voice_id"),
         "tag_list": document.get("tag_list", []),
         "subject": _result(subject),
@@ -34,7 +37,7 @@ def public_subject(subject: SubjectView) -> dict[str, Any]:
         "created_at": format_rfc3339(subject.created_at),
         "updated_at": format_rfc3339(subject.updated_at),
         "finished_at": format_rfc3339(subject.finished_at),
-        **warnings,
+        **more,
     }
 
 

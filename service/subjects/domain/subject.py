@@ -31,6 +31,7 @@ class SubjectView(Struct, frozen=True):
     created_at: datetime  # when the request was accepted
     updated_at: datetime  # when the state changed last
     finished_at: datetime | None  # None until the state is terminal
+    erased_at: datetime | None  # when what it held was wiped; None: it was not
 
     @property
     def reference_type(self) -> str:

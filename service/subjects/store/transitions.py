@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from service.callbacks.store import inbox
 from service.callbacks.store.inbox import CallbackToStore
@@ -68,8 +68,19 @@ _COLUMNS = columns_of(_Row)
 # A task that is learnt of after a lost answer has saved another create.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
-_WRITE = text(f"""
-    WITH {inbox.STORE}, {write_events()}, moved AS (
+# Subjects that stay as they are, but not erased ones; what is locked is not waited for.
+_KEPT = """, kept AS (
+        SELECT id FROM subjects WHERE id = ANY (CAST(:kept AS text[])) AND erased_at IS NULL
+        FOR KEY SHARE SKIP LOCKED
+    )"""
+_ALL_KEPT = "(SELECT count(*) FROM kept) = cardinality(CAST(:kept AS text[]))"
+
+
+def _statement(kept: str = "", all_kept: str = "true") -> TextClause:
+    """The statement that writes transitions and callbacks; with what guards subjects that stay as
+    they are, if there are any."""
+    return text(f"""
+    WITH {inbox.STORE}, {write_events()}{kept}, moved AS (
         UPDATE subjects s SET
             state = moves.state,
             version = moves.version,
@@ -95,15 +106,22 @@ _WRITE = text(f"""
         RETURNING s.id
     )
     SELECT {guard("(SELECT count(*) FROM moved) = cardinality(CAST(:ids AS text[]))")},
-        {NOTIFIED}
+        {guard(all_kept)}, {NOTIFIED}
 """)  # noqa: S608 - only our own column names are put in
 
 
+_WRITE, _WRITE_AND_KEEP = _statement(), _statement(_KEPT, _ALL_KEPT)
+
+
 async def write(
-    tx: Connection, transitions: Sequence[Transition], callbacks: Sequence[CallbackToStore] = ()
+    tx: Connection,
+    transitions: Sequence[Transition],
+    callbacks: Sequence[CallbackToStore] = (),
+    kept: Sequence[str] = (),
 ) -> None:
     """Write transitions, each of another subject, and store callbacks, each of another
-    deduplication key, and notify the workers that have work by that.
+    deduplication key, and notify the workers that have work by that. `kept` are the ids of further
+    subjects, which must not be erased meanwhile.
 
     GuardFailed, and nothing is written, if a subject is not any more as it was read, or another has
     the provider's task. Whoever holds the subjects' locks is safe from the first.
@@ -121,8 +139,13 @@ async def write(
         [event for move in moves for event in move.events],
         {work for move in moves for work in work_after(move.before.state, move.after.state)},
     )
+    moved = {move.before.id for move in moves}
+    unmoved = [id_ for id_ in kept if id_ not in moved]
     with guarded():
-        await tx.execute(_WRITE, values)
+        if unmoved:
+            await tx.execute(_WRITE_AND_KEEP, values | {"kept": unmoved})
+        else:
+            await tx.execute(_WRITE, values)
 
 
 def _row(move: Transition) -> _Row:

@@ -32,7 +32,11 @@ DEFAULT_PORTS: Final[Mapping[str, Mapping[str, int]]] = {  # of each type's URL 
     REDIS: {name: url_policy.STREAM_PORTS[name] for name in ("redis", "rediss")},
 }
 UNENCRYPTED_SCHEMES: Final = frozenset({"http", "nats", "redis"})
-EVENT_TYPES: Final = (*event.SUBJECT_EVENT_TYPES.values(), *event.SUBSCRIBER_EVENT_TYPES)
+EVENT_TYPES: Final = (
+    *event.SUBJECT_EVENT_TYPES.values(),
+    event.ERASED_EVENT_TYPE,
+    *event.SUBSCRIBER_EVENT_TYPES,
+)
 SIGNATURES: Final = ("v1", "v1a")
 
 DESCRIPTION_LENGTH: Final = range(201)  # characters: a line in a list
