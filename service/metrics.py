@@ -35,6 +35,9 @@ PROVIDER_REQUEST_DURATION = histogram(
 )
 CALLBACKS = counter("callbacks", "Callbacks that were stored, by verdict.", "source", "verdict")
 POLLS = counter("polls", "Polls of the provider for one subject, by what came of them.", "outcome")
+ERASURES = counter(
+    "erasures", "Deletions at the provider that have ended, by how they did.", "outcome"
+)
 DELIVERY_ATTEMPTS = counter(
     "delivery_attempts",
     "Attempts to deliver an event, by the type of the subscriber and what came of them.",

@@ -19,6 +19,7 @@ from arq.typing import WorkerCoroutine
 from arq.worker import func
 
 from service.delivery.steps import deliver, health_events
+from service.erasure.steps import delete_at_provider
 from service.inner_port import inner_port
 from service.job_queue import (
     REDIS_ERRORS,
@@ -46,13 +47,14 @@ from service.wiring import open_resources, tune_garbage_collector
 log = structlog.get_logger()
 
 POLL_CONCURRENCY = 8  # polls at once in one worker; the provider does not charge for them
+ERASE_CONCURRENCY = 2  # deletions at the provider at once in one worker, which nobody waits for
 MAX_DETACHED = 1000  # deliveries that wait for slow subscribers; each has a connection
 ARQ_POLL_DELAY = 0.5  # seconds between arq's reads of its queue; arq's own default
 STOP_TIMEOUT = 5.0  # seconds that a claim in progress gets at the end
 RECONNECT_DELAY = 1.0  # seconds between tries while Redis is away
 JOB_TIMEOUT = 60.0  # seconds until arq cancels a job
 RENEWALS = 3  # of a lease before it would end: one may fail
-# A poll changes nothing: no lease.
+# A poll changes nothing, a deletion no more the second time, a step is one transaction: no renewal.
 LEASED = (Work.CHECK_MEDIA, Work.SUBMIT, Work.DELIVER)
 # Each is a task of its own, so that one that fails or takes long delays no other.
 SWEEPS = (
@@ -99,6 +101,12 @@ def make_work_loops(resources: Resources) -> WorkLoops:
             partial(run_operation.claim, resources),
             partial(run_operation.run_step, resources),
             1,
+        ),
+        Work.ERASE: WorkLoop(
+            "erase",
+            partial(delete_at_provider.claim, resources),
+            partial(delete_at_provider.delete, resources),
+            ERASE_CONCURRENCY,
         ),
     }
     return loops

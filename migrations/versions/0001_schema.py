@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("units", sa.Numeric()),
         sa.Column("creates_saved", sa.SmallInteger(), nullable=False, server_default="0"),
         sa.Column("erased_at", TIME),
+        sa.Column("erasure_requested_at", TIME),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),

@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("items", sa.Integer(), nullable=False),
         sa.Column("oldest_at", TIME),
         sa.CheckConstraint(
-            "stage IN ('delivery_due', 'delivery_retrying', 'media_check', 'poll_due', 'queued', 'submitting', 'unconfirmed', 'with_provider')",
+            "stage IN ('delivery_due', 'delivery_retrying', 'erasure_due', 'media_check', 'poll_due', 'queued', 'submitting', 'unconfirmed', 'with_provider')",
             name="stage",
         ),
         sa.CheckConstraint("(items = 0) = (oldest_at IS NULL)", name="oldest"),

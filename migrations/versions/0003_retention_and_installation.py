@@ -6,6 +6,7 @@ Revises: 0002
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import UserDefinedType
 
 revision = "0003"
@@ -60,19 +61,31 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("next_try_at", TIME),
         sa.Column("lease_token", ID),
-        sa.Column("error", sa.Text()),
+        sa.Column("stopped", sa.Boolean(), nullable=False, server_default="false"),
+        sa.Column("error", JSONB()),
         sa.Column("requested_at", TIME, nullable=False),
         sa.Column("finished_at", TIME),
         sa.CheckConstraint("state IN ('done', 'failed', 'pending')", name="state"),
         sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
         sa.CheckConstraint("(state = 'pending') = (next_try_at IS NOT NULL)", name="next_try"),
         sa.CheckConstraint("state = 'pending' OR lease_token IS NULL", name="lease"),
+        sa.CheckConstraint(
+            "NOT stopped OR (state = 'pending' AND error IS NOT NULL)", name="stopped"
+        ),
+        sa.CheckConstraint(
+            "(state <> 'failed' OR error IS NOT NULL) AND (state <> 'done' OR error IS NULL)",
+            name="error",
+        ),
+        sa.CheckConstraint("attempts >= 0", name="attempts"),
     )
     op.create_index(
         "ix_erasures_pending",
         "erasures",
         ["next_try_at"],
         postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        "ix_erasures_stopped", "erasures", ["next_try_at"], postgresql_where=sa.text("stopped")
     )
     op.create_table(
         "pruning",

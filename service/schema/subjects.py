@@ -55,6 +55,8 @@ subjects = Table(
     # Times that the provider, asked after a lost answer, had it: each saved another create.
     Column("creates_saved", SmallInteger, nullable=False, server_default="0"),
     Column("erased_at", Time),  # when what it held was wiped; null: it was not
+    # When its deletion at the provider was asked for last, which is in `erasures`; null: never.
+    Column("erasure_requested_at", Time),
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("finished_at", Time),

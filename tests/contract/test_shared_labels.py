@@ -36,7 +36,7 @@ def test_feeds_and_workers_are_notified_on_the_same_channels() -> None:
     assert events.NOTIFY_CHANNEL == "callsheet_events"
     assert WORK_CHANNEL == "callsheet_work"
     assert {work.value for work in Work} == {
-        *("check_media", "submit", "reconcile", "deliver", "operate"),
+        *("check_media", "submit", "reconcile", "deliver", "operate", "erase"),
     }
 
 

@@ -111,6 +111,7 @@ ROWS: dict[Table, dict[str, Any]] = {
 LEASED = {"lease_token": "lse_1", "lease_until": NOW}
 ENDED = {"finished_at": NOW}
 DONE = {"state": "done", "next_step_at": None} | ENDED  # of an operation
+ERASED = {"state": "done", "next_try_at": None} | ENDED  # of an erasure
 
 # What each CHECK must refuse: changes to a good row.
 BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
@@ -174,6 +175,10 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (erasures, "ck_erasures_state", {"state": "lost", "next_try_at": None} | ENDED),
     (erasures, "ck_erasures_finished", ENDED),
     (erasures, "ck_erasures_next_try", {"next_try_at": None}),
+    (erasures, "ck_erasures_stopped", {"stopped": True}),
+    (erasures, "ck_erasures_error", {"state": "failed", "next_try_at": None} | ENDED),
+    (erasures, "ck_erasures_error", ERASED | {"error": {"code": "x", "message": "y"}}),
+    (erasures, "ck_erasures_attempts", {"attempts": -1}),
     (
         erasures,
         "ck_erasures_lease",

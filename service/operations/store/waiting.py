@@ -93,6 +93,18 @@ _DELIVERY_RETRYING = text("""
         ORDER BY created_at LIMIT :most
     ) retrying
 """)
+# One that the provider stopped is tried now and then, alone: it waits since it was asked for.
+_ERASURE_DUE = text("""
+    SELECT count(*), min(since) FROM (
+        (
+            SELECT next_try_at AS since FROM erasures
+            WHERE state = 'pending' AND next_try_at <= :now AND NOT stopped
+            ORDER BY next_try_at LIMIT :most
+        )
+        UNION ALL
+        (SELECT requested_at FROM erasures WHERE stopped ORDER BY next_try_at LIMIT :most)
+    ) due
+""")
 
 
 async def read(tx: Connection, now: datetime) -> Mapping[str, Waiting]:
@@ -105,6 +117,7 @@ async def read(tx: Connection, now: datetime) -> Mapping[str, Waiting]:
         for stage, items, oldest_at in await tx.execute(_SUBJECTS, most)
     }
     found[Stage.POLL_DUE] = Waiting(*await tx.first(_POLL_DUE, due))
+    found[Stage.ERASURE_DUE] = Waiting(*await tx.first(_ERASURE_DUE, due))
     due["subscribers"] = MAX_SUBSCRIBERS
     found[Stage.DELIVERY_DUE] = Waiting(*await tx.first(_DELIVERY_DUE, due))
     found[Stage.DELIVERY_RETRYING] = Waiting(*await tx.first(_DELIVERY_RETRYING, most))

@@ -12,6 +12,7 @@ from service.kit.errors import Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.provider.remote.outcomes import (
     CreateOutcome,
+    DeleteOutcome,
     LookUpOutcome,
     OutcomeUnknown,
     RetryLater,
@@ -28,7 +29,7 @@ RECENT = timedelta(minutes=10)  # longer than any subject waits for its next loo
 
 
 async def count_answer(
-    resources: Resources, subject_id: str, outcome: CreateOutcome | LookUpOutcome
+    resources: Resources, subject_id: str, outcome: CreateOutcome | LookUpOutcome | DeleteOutcome
 ) -> None:
     """Count an answer that cannot be read, over all workers; one that can be resets the count.
 
@@ -55,7 +56,7 @@ async def count_answer(
         log.warning("provider", action="answer_not_counted", error=error.reason)
 
 
-def _was_readable(outcome: CreateOutcome | LookUpOutcome) -> bool:
+def _was_readable(outcome: CreateOutcome | LookUpOutcome | DeleteOutcome) -> bool:
     """Whether an answer came and was read; it did not if it was lost, or nothing was sent."""
     match outcome:
         case OutcomeUnknown(was_readable=was_readable):

@@ -14,6 +14,7 @@ class Work(StrEnum):
     RECONCILE = "reconcile"
     DELIVER = "deliver"
     OPERATE = "operate"
+    ERASE = "erase"
 
 
 def work_after(before: State, after: State) -> set[Work]:

@@ -2,8 +2,8 @@
 callback_urls (type `callback`) are not seen here.
 
 Lock order. Whoever waits for rows that others hold takes them in this order, of each kind by ids:
-a bulk operation, subjects, subscribers' health, subscribers, deliveries. Whoever needs them
-otherwise passes over locked rows (SKIP LOCKED), or holds nothing yet.
+a bulk operation, subjects, erasures, subscribers' health, subscribers, deliveries. Whoever needs
+them otherwise passes over locked rows (SKIP LOCKED), or holds nothing yet.
 """
 
 from dataclasses import dataclass, field, fields
