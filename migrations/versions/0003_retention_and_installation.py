@@ -82,10 +82,14 @@ def upgrade() -> None:
         "ix_erasures_pending",
         "erasures",
         ["next_try_at"],
-        postgresql_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending' AND NOT stopped"),
     )
     op.create_index(
-        "ix_erasures_stopped", "erasures", ["next_try_at"], postgresql_where=sa.text("stopped")
+        "ix_erasures_stopped",
+        "erasures",
+        ["next_try_at"],
+        postgresql_include=["requested_at"],
+        postgresql_where=sa.text("stopped"),
     )
     op.create_table(
         "pruning",

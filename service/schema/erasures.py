@@ -31,6 +31,15 @@ erasures = Table(
         name="error",
     ),
     CheckConstraint("attempts >= 0", name="attempts"),
-    Index("ix_erasures_pending", "next_try_at", postgresql_where=text("state = 'pending'")),
-    Index("ix_erasures_stopped", "next_try_at", postgresql_where=text("stopped")),
+    Index(
+        "ix_erasures_pending",
+        "next_try_at",
+        postgresql_where=text("state = 'pending' AND NOT stopped"),
+    ),
+    Index(
+        "ix_erasures_stopped",
+        "next_try_at",
+        postgresql_include=["requested_at"],
+        postgresql_where=text("stopped"),
+    ),
 )

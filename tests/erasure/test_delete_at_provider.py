@@ -14,8 +14,8 @@ from service.worker import make_work_loops
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
-from tests.support.provider_deletions import ask, deletes, erasure_of, made_subject
 from tests.support.metrics import MetricChanges
+from tests.support.provider_deletions import ask, deletes, erasure_of, made_subject
 from tests.support.simulator import SimulatorClient
 from tests.support.subjects import subject_in_state
 from tests.support.work import work_notifications

@@ -216,6 +216,8 @@ async def test_a_snapshot_reads_the_index_entries_of_what_waits_and_no_row(
         "ix_subjects_poll",
         "ix_deliveries_due",
         "ix_deliveries_retrying",
+        "ix_erasures_pending",
+        "ix_erasures_stopped",
     }
     assert not any(map(sorts_to_limit, plans))
 

@@ -62,7 +62,8 @@ _CLAIM = text(f"""
     -- 3 those that are due, the first of them first, unless one was stopped
     due AS (
         SELECT subject_id FROM erasures
-        WHERE state = 'pending' AND next_try_at <= :now AND NOT EXISTS (SELECT FROM stopped)
+        WHERE state = 'pending' AND NOT stopped AND next_try_at <= :now
+        AND NOT EXISTS (SELECT FROM stopped)
         ORDER BY next_try_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ),
     -- 4 the claim
