@@ -9,9 +9,11 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 from service.resources import Resources
+from service.retention.steps import prune
 from service.usage.domain.usage import Outcome
 from service.usage.store import day_table, usage
 from service.usage.store.usage import UsageRow
+from tests.support.clock import Clock
 from tests.support.database import fetch, wait_until_blocked
 
 FIRST = date(2026, 11, 1)
@@ -122,6 +124,21 @@ async def test_pruning_everything_changes_no_answer(resources: Resources) -> Non
     await prune_all(resources, 70)
     assert await read(resources) == before
     assert await read(resources, "acc_a") == of_one
+
+
+async def test_the_worker_reckons_what_is_over_and_prunes_what_is_old_and_the_answer_stays(
+    resources: Resources, clock: Clock
+) -> None:
+    """What is pruned is the state's own age: failed subjects are kept for longer than others."""
+    await filled(resources)
+    before = await read(resources)
+    kept = {31: 240, 91: 120, 181: 0}  # days after the last end, and the subjects that are left
+    for days, left in kept.items():
+        clock.now = datetime(2026, 11, 6, tzinfo=UTC) + timedelta(days=days)
+        await prune.run_if_due(resources)
+        assert (await fetch(resources, "SELECT count(*) FROM subjects"))[0]["count"] == left
+        assert await read(resources) == before
+    assert await fetch(resources, "SELECT 1 FROM usage_days WHERE pruned")
 
 
 async def test_a_pruner_that_is_cut_off_changes_no_answer(resources: Resources) -> None:

@@ -1,6 +1,6 @@
 """The simulator's admin paths, under `/_simulator`: its ledger, faults and settings."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import orjson
 from starlette.requests import Request
@@ -67,6 +67,32 @@ async def callback_test(request: Request) -> Response:
     return json_response(202, b"{}")
 
 
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """What `POST /_simulator/lies` has the list and the look-ups say of a task that has ended; a
+    field that is left out stays true."""
+
+    external_task_id: str  # of the task
+    units: str | None = None  # another cost than was called back
+    unlisted: bool = False  # whether the list leaves it out
+    copy_as: str | None = None  # the external id of a second task, equal but for its id
+
+
+async def lies(request: Request) -> Response:
+    """POST: lie about a task from now on."""
+    provider: SimulatedProvider = request.app.state.provider
+    try:
+        lie = json_fields.replace_fields(Lie(""), orjson.loads(await request.body()))
+        task = provider.tasks.by_external_id[lie.external_task_id]
+    except (ValueError, KeyError) as error:
+        return _bad_request(error)
+    task.units = task.units if lie.units is None else lie.units
+    task.is_unlisted = lie.unlisted
+    if lie.copy_as is not None:
+        provider.tasks.add_copy(task, lie.copy_as)
+    return json_response(200, b"{}")
+
+
 def _bad_request(error: Exception) -> Response:
     return json_response(400, orjson.dumps({"error": str(error)}))
 
@@ -76,5 +102,6 @@ ROUTES = [
     Route("/ledger", ledger),
     Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
     Route("/settings", settings, methods=["GET", "POST"]),
+    Route("/lies", lies, methods=["POST"]),
     Route("/test-callback", callback_test, methods=["POST"]),
 ]

@@ -46,6 +46,7 @@ class Fault:
 
     # The life of the task.
     fail: str | None = None  # end as failed, with this message
+    units: str | None = None  # that it costs, if it fails too; None: the settings', if it succeeds
     stuck: bool = False  # stay in processing
     words: dict[str, str] = field(default_factory=dict)  # the words sent in place of statuses
     processing_after: float | None = None  # seconds from creation; None for that of the settings

@@ -45,7 +45,7 @@ class Journal:
 
     def add_changed(self, task: Task) -> None:
         """Append what has changed of a task."""
-        names = ("id", "status", "message", "updated_at", "element_id", "is_deleted")
+        names = ("id", "status", "message", "updated_at", "element_id", "is_deleted", "units")
         self._write({name: getattr(task, name) for name in names})
 
     def close(self) -> None:

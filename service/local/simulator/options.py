@@ -20,6 +20,7 @@ class Settings:
     # Waits before the second attempt of a callback, the third, and so on.
     callback_retries: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
     callback_timeout: float = 10.0  # until an attempt at a callback has failed
+    units: str = "0"  # that a task costs when it succeeds
     fetch_media: bool = True  # download media given by URL, and fail the task if it is invalid
 
 

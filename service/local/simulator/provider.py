@@ -148,6 +148,9 @@ class SimulatedProvider:
         element_id: int | None = None,
     ) -> None:
         task.change_status(status, message, element_id)
+        if task.is_finished:
+            usual = self.settings.units if status == "succeed" else None
+            task.units = usual if task.fault.units is None else task.fault.units
         self.tasks.add_element(task)
         if self._journal:
             self._journal.add_changed(task)

@@ -42,7 +42,8 @@ def legacy_record(task: Task) -> dict[str, Any]:
     record = {**created_record(task), "task_status_msg": task.message}
     if task.status == "succeed":
         record["task_result"] = {"elements": [_element(task)]}
-        record["final_unit_deduction"] = "0"
+    if task.units is not None:
+        record["final_unit_deduction"] = task.units
     return record
 
 
@@ -60,7 +61,8 @@ def current_record(task: Task) -> dict[str, Any]:
         record["external_id"] = task.external_task_id
     if task.status == "succeed":
         record["outputs"] = [_output(task)]
-        record["billing"] = {"final_unit_deduction": "0"}
+    if task.units is not None:
+        record["billing"] = {"final_unit_deduction": task.units}
     return record
 
 

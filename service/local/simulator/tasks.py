@@ -1,7 +1,7 @@
 """Tasks, and the store that finds them by the provider's id or by the caller's."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service.local.simulator.faults import NO_FAULT, Fault
@@ -22,6 +22,8 @@ class Task:
     message: str = ""  # why it failed
     element_id: int | None = None  # None until it succeeds
     is_deleted: bool = False  # whether its element was deleted
+    units: str | None = None  # that it cost; None: it has not ended, or cost nothing
+    is_unlisted: bool = False  # whether the list leaves it out, which is a lie
 
     @property
     def external_task_id(self) -> str:
@@ -71,6 +73,12 @@ class TaskStore:
             self.running += 1
             self.peak_running = max(self.peak_running, self.running)
 
+    def add_copy(self, task: Task, external_task_id: str) -> None:
+        """Add a task that nobody created: like another that has ended, under an id of its own."""
+        request = {**task.request, "external_task_id": external_task_id}
+        copy = replace(task, id=str(self.new_id()), request=request)
+        self.by_id[copy.id] = copy
+
     def add_element(self, task: Task) -> None:
         """Let the task be found by its element, if it has one."""
         if task.element_id is not None:
@@ -86,7 +94,7 @@ class TaskStore:
 
     def page(self, number: int, size: int) -> list[Task]:
         """A page of tasks, newest first; `number` starts at 1."""
-        newest = list(reversed(self.by_id.values()))
+        newest = [task for task in reversed(self.by_id.values()) if not task.is_unlisted]
         return newest[(number - 1) * size : number * size]
 
 

@@ -1,5 +1,5 @@
 """Pruning: once a minute one worker deletes what is older than it is kept, in small transactions
-with a rest after each; and learns how long tasks take.
+with a rest after each; learns how long tasks take, and sums up the usage of days that are over.
 
 Each transaction commits by itself and takes an advisory lock first: so two processes never prune
 at once, and a round that is cut off is gone on with by the next. Nobody is told of what goes.
@@ -26,6 +26,7 @@ from service.retention.steps import prune_walks
 from service.retention.steps.rounds import ROUND_TIME, Round, RoundOver
 from service.retention.store import answers, rounds
 from service.subscribers.store import signing_keys
+from service.usage.steps.reckon import reckon
 
 log = structlog.get_logger()
 
@@ -45,13 +46,14 @@ OLD_ROWS: Mapping[Kind, Delete] = {
 
 
 async def run_if_due(resources: Resources) -> None:
-    """Prune, and learn the typical durations, unless a worker has done so within INTERVAL. A round
-    ends before the next is due, and that one goes on."""
+    """Prune, learn the typical durations, and sum up the usage of days that are over, unless a
+    worker has done so within INTERVAL. A round ends before the next is due, and that one goes on."""
     async with resources.database.autocommit() as tx:
         due = await rounds.start_if_due(tx, resources.clock(), INTERVAL)
     if due:
         await prune(resources, most=ROUND_TIME)
         await learn(resources)
+        await reckon(resources)
 
 
 async def prune(
