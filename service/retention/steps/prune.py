@@ -47,7 +47,8 @@ OLD_ROWS: Mapping[Kind, Delete] = {
 
 async def run_if_due(resources: Resources) -> None:
     """Prune, learn the typical durations, and sum up the usage of days that are over, unless a
-    worker has done so within INTERVAL. A round ends before the next is due, and that one goes on."""
+    worker has done so within INTERVAL. A round ends before the next is due, and that one
+    goes on."""
     async with resources.database.autocommit() as tx:
         due = await rounds.start_if_due(tx, resources.clock(), INTERVAL)
     if due:
