@@ -6,6 +6,7 @@ CallsheetError
 ├── Forbidden         the key lacks a scope
 ├── NotFound          nothing has that name, or nothing that the caller may see
 ├── Conflict          the request clashes with what is there
+├── CursorExpired     what comes after a cursor may not be kept any more
 ├── TooLarge          more bytes than allowed
 ├── UnsupportedMedia  a content type that is not read
 ├── Invalid           rules are broken; every one is listed
@@ -83,6 +84,20 @@ class Conflict(CallsheetError):
         super().__init__(message)
         self.code = code
         self.extra = extra
+
+
+class CursorExpired(CallsheetError):
+    """Events after a cursor may be gone, and the reader does not know it."""
+
+    code = "cursor_expired"
+
+    def __init__(self, oldest: str) -> None:
+        """`oldest` is the cursor to go on from."""
+        super().__init__(
+            "Events after this cursor may be gone. Go on with `oldest` as `after`, and read anew"
+            " what you know by these events."
+        )
+        self.extra = {"oldest": oldest}
 
 
 class TooLarge(CallsheetError):

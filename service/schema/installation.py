@@ -1,7 +1,7 @@
 """Which installation this database belongs to: one row, which tells copies and restored backups
 from the original."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Integer, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, SmallInteger, Table, Text
 
 from service.schema.base import Id, Time, TransactionId, metadata
 
@@ -15,8 +15,10 @@ installation = Table(
     Column("last_moment", Time),  # noted every few seconds, and elsewhere too: it never goes back
     Column("held_reason", Text),  # why nothing is sent; null: it is not held
     Column("held_since", Time),
-    # Raised when a restored database goes on: cursors of other epochs are not understood any more.
-    Column("feed_epoch", Integer, nullable=False, server_default="0"),
+    # Begun when a restored database goes on: cursors of other epochs are not understood any more.
+    # 0, or the second of Unix time in which it began: so no two restored from one backup are alike.
+    Column("feed_epoch", BigInteger, nullable=False, server_default="0"),
+    Column("epoch_before", BigInteger, nullable=False, server_default="0"),
     # The last event, in the order of the feed, that was there when this epoch began; null: none.
     Column("epoch_xid", TransactionId),
     Column("epoch_position", BigInteger),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from service.event_feed.store.feed import Position
+from service.event_feed.domain.places import Position
 from service.event_feed.web import cursors
 from service.local.stack import Stack
 from tests.bench import aims, history

@@ -1,6 +1,6 @@
 """An event that was erased is in no feed, and cursors of it are as good as before."""
 
-from service.event_feed.steps.feed_reader import START
+from service.event_feed.domain.places import START
 from service.event_feed.store import feed
 from service.resources import Resources
 from tests.support.database import fetch

@@ -10,10 +10,10 @@ from structlog.typing import EventDict
 
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
+from service.event_feed.domain.places import START, Position
 from service.event_feed.steps import event_hub, feed_reader
 from service.event_feed.steps.event_hub import EventHub
-from service.event_feed.steps.feed_reader import START, BatchWaiter, FeedReader
-from service.event_feed.store.feed import Position
+from service.event_feed.steps.feed_reader import BatchWaiter, FeedReader
 from service.kit.errors import Unavailable
 from service.resources import Resources
 from service.subjects.domain.event import subject_event
@@ -51,7 +51,7 @@ async def waiting(
     hub: EventHub, account: str, subject: str | None = None
 ) -> asyncio.Task[list[str]]:
     """A task that ends with what comes first after now, once it waits for it."""
-    after = START if subject else await hub.now()
+    after = START if subject else (await hub.now())[0]
     waiter = BatchWaiter(account, subject, after)
 
     async def first() -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.event_feed.domain.places import START, Position
 from service.event_feed.steps import feed_reader
-from service.event_feed.steps.feed_reader import START, Batch, FeedReader
-from service.event_feed.store.feed import Position, StoredEvent
+from service.event_feed.steps.feed_reader import Batch, FeedReader
+from service.event_feed.store.feed import StoredEvent
 
 
 class Slow(FeedReader):

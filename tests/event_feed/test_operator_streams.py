@@ -1,14 +1,16 @@
 """An operator follows every account at once, or one that is not its own."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
-from service.accounts.domain.scopes import DEFAULT_SCOPES
-from service.accounts.steps import api_keys
 from service.resources import Resources
-from tests.support.database import fetch
-from tests.support.event_streams import FeedApi, feed_api, subject_ids
+from tests.support.event_streams import (
+    FeedApi,
+    another_account,
+    feed_api,
+    of_operator,
+    subject_ids,
+)
 from tests.support.subjects import add_committed_subject
 from tests.support.waiting import wait_until
 
@@ -30,7 +32,7 @@ async def test_a_stream_of_every_account_tells_each_event_with_its_account(
 ) -> None:
     async with feed_api(resources, account) as world:
         operator = await of_operator(world)
-        other = await second(resources)
+        other = await another_account(resources)
         async with (
             operator.stream() as full_stream,
             operator.stream("/v1/events?account=acme") as narrowed_stream,
@@ -68,19 +70,6 @@ async def test_a_subjects_stream_names_its_account_to_an_operator(
         async with operator.stream(f"/v1/subjects/{made.id}/events") as stream:
             frame = await stream.frame()
             assert (frame.id, frame.data["account"]) == ("1", "acme")
-
-
-async def of_operator(world: FeedApi) -> FeedApi:
-    """The same server, called by an operator of an account that has nothing."""
-    key = await api_keys.create(world.resources, "operations", ["operator"])
-    return replace(world, key=key)
-
-
-async def second(resources: Resources) -> str:
-    """The id of another account."""
-    await api_keys.create(resources, "other", DEFAULT_SCOPES)
-    (row,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
-    return str(row["id"])
 
 
 async def followed(world: FeedApi, count: int) -> bool:

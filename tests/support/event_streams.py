@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -198,6 +198,27 @@ async def feed_api(resources: Resources, account: str) -> AsyncIterator[FeedApi]
     key = await api_keys.create(resources, "acme", DEFAULT_SCOPES)
     async with web_server(resources) as server:
         yield FeedApi(resources, account, key, server)
+
+
+async def of_operator(world: FeedApi) -> FeedApi:
+    """The same server, called by an operator of an account that has nothing."""
+    key = await api_keys.create(world.resources, "operations", ["operator"])
+    return replace(world, key=key)
+
+
+async def another_account(resources: Resources) -> str:
+    """The id of another account."""
+    await api_keys.create(resources, "other", DEFAULT_SCOPES)
+    (row,) = await fetch(resources, "SELECT id FROM accounts WHERE name = 'other'")
+    return str(row["id"])
+
+
+def oldest_of(answer: httpx.Response) -> str:
+    """Where a 410 says to go on from."""
+    assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired"), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    oldest: str = answer.json()["oldest"]
+    return oldest
 
 
 def subject_ids(frames: Sequence[SSEFrame]) -> list[str]:

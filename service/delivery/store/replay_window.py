@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from service.delivery.domain.replay_kind import STATES, ReplayKind
-from service.event_feed.store.feed import Position
+from service.event_feed.domain.places import Position
 from service.kit.database.connection import Connection
 from service.kit.timestamps import EPOCH
 from service.schema.base import one_of

@@ -5,11 +5,12 @@ Postgres NOTIFY wakes it; a read each second, while there are readers, finds wha
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Self
 
 import structlog
 
+from service.event_feed.domain.places import Position
 from service.event_feed.steps.feed_reader import (
     PAGE,
     Batch,
@@ -17,8 +18,9 @@ from service.event_feed.steps.feed_reader import (
     FeedReader,
     in_subject_feed,
 )
+from service.event_feed.steps.read import next_page
 from service.event_feed.store import feed
-from service.event_feed.store.feed import FeedUpdate, Position, StoredEvent
+from service.event_feed.store.feed import FeedUpdate, StoredEvent
 from service.kit.database.listen import keep_listening
 from service.kit.errors import Unavailable
 from service.resources import Resources
@@ -84,6 +86,7 @@ class EventHub:
         self._tick_groups: list[set[FeedReader]] = [set() for _ in range(TICK_GROUPS)]
         self._notified: set[str | None] = set()  # accounts that may have new events
         self._hidden: set[str | None] = set()  # accounts with events that are not shown yet
+        self._epoch: int | None = None  # of feeds, as it was read last; None: it was not yet
         self._wake = asyncio.Event()
         self._catching_up = asyncio.Semaphore(CATCH_UP_CONNECTIONS)
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,7 +108,7 @@ class EventHub:
         self._reserve(account_id)
         try:
             if account_id not in self._feeds:
-                now = await self.now()
+                now, _ = await self.now()
                 self._feeds.setdefault(account_id, AccountFeed(now))
                 self._notified.add(account_id)  # notices that came before it were not for us
             self._refuse_if_closed()
@@ -143,16 +146,16 @@ class EventHub:
         for group in self._tick_groups:
             yield from group
 
-    async def now(self) -> Position:
-        """The position after all events that are shown at present."""
+    async def now(self) -> tuple[Position, int]:
+        """The position after all events that are shown at present, and the epoch of feeds."""
         async with self._catching_up, self._database.autocommit() as tx:
             return await feed.now(tx)
 
     async def _read_page(self, reader: FeedReader) -> list[StoredEvent]:
         async with self._catching_up, self._database.autocommit() as tx:
-            if reader.subject_id is not None:
-                return await feed.of_subject(tx, reader.subject_id, reader.after, PAGE)
-            return await feed.feed(tx, reader.account_id, reader.after, PAGE)
+            page = await next_page(tx, reader.account_id, reader.subject_id, reader.after, PAGE)
+        reader.check(page.horizon)
+        return page.events
 
     def _reserve(self, account_id: str | None) -> None:
         """Count a reader in, if there may be one more; the first starts the tasks of the hub."""
@@ -195,10 +198,12 @@ class EventHub:
             if self._notified:
                 hidden_delay = HIDDEN_DELAY
             if loop.time() >= read_all_at:
+                await self._try(self._follow_epoch())
                 accounts = set(self._feeds)
                 read_all_at = loop.time() + READ_INTERVAL
             self._notified, self._hidden = set(), set()
-            await self._try_to_read(accounts & self._feeds.keys())
+            if accounts := accounts & self._feeds.keys():
+                await self._try(self._read(accounts))
             hidden_delay = min(2 * hidden_delay, READ_INTERVAL) if self._hidden else HIDDEN_DELAY
             await asyncio.sleep(DEBOUNCE)
 
@@ -212,15 +217,26 @@ class EventHub:
             except TimeoutError:
                 pass
 
-    async def _try_to_read(self, accounts: set[str | None]) -> None:
-        if not accounts:
-            return
+    async def _try(self, reading: Awaitable[None]) -> None:
         try:
-            await self._read(accounts)
+            await reading
         except Unavailable as error:
             log.warning("event_feed", action="read_failed", error=repr(error.__cause__))
         except Exception:
             log.exception("event_feed", action="fault")
+
+    async def _follow_epoch(self) -> None:
+        """End the readers of another epoch than the present one, and go on with what is new now: a
+        database that was restored may be before the positions up to which events were pushed."""
+        async with self._database.autocommit() as tx:
+            now, epoch = await feed.now(tx)
+        if self._epoch not in {None, epoch}:
+            for account_feed in self._feeds.values():
+                account_feed.position = now
+            for reader in tuple(self.readers()):
+                if reader.epoch is not None:
+                    reader.end()
+        self._epoch = epoch
 
     async def _read(self, accounts: set[str | None]) -> None:
         """One query for all of these accounts, and one for the feed of every account."""
@@ -249,11 +265,14 @@ class EventHub:
             for group in self._tick_groups:
                 await asyncio.sleep(TICK_INTERVAL)
                 for reader in tuple(group):
-                    _tick_safely(reader, loop.time())
+                    _tick_safely(reader, loop.time(), self._epoch)
 
 
-def _tick_safely(reader: FeedReader, now: float) -> None:
+def _tick_safely(reader: FeedReader, now: float, epoch: int | None) -> None:
     try:
-        reader.tick(now)
+        if reader.epoch in {None, epoch} or epoch is None:
+            reader.tick(now)
+        else:
+            reader.end()  # it joined as a new epoch began
     except Exception:
         log.exception("event_feed", action="fault")

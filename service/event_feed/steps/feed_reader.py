@@ -8,14 +8,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from service.event_feed.store.feed import Position, StoredEvent
+from service.event_feed.domain.places import START, Horizon, Place, Position, gap
+from service.event_feed.store.feed import StoredEvent
 
 PAGE = 200  # events read at a time
 MAX_PENDING_BYTES = 1_000_000  # of live events that one reader has not taken yet
-START = Position(0, 0)
 
 Encode = Callable[[Sequence[StoredEvent]], Sequence[bytes]]
 ReadPage = Callable[["FeedReader"], Awaitable[list[StoredEvent]]]
+
+
+class FeedGapError(Exception):
+    """Events may be missing after a reader's place, which it does not know: it has to go on from
+    `oldest`."""
+
+    def __init__(self, oldest: Place) -> None:
+        super().__init__(oldest)
+        self.oldest = oldest
+
+
+def refuse_gap(place: Place, horizon: Horizon) -> None:
+    """FeedGapError if a reader at this place may miss events without knowing."""
+    oldest = gap(place, horizon)
+    if oldest is not None:
+        raise FeedGapError(oldest)
 
 
 class Batch:
@@ -56,14 +72,28 @@ class FeedReader:
         "_pending_bytes",
         "_read_page",
         "account_id",
+        "acknowledged",
         "after",
+        "epoch",
         "subject_id",
     )
 
-    def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
+    def __init__(
+        self,
+        account_id: str | None,
+        subject_id: str | None,
+        after: Position,
+        *,
+        epoch: int | None = None,
+        acknowledged: Position = START,
+    ) -> None:
+        """`epoch` and `acknowledged` are those of the Place where it begins. Without an epoch it
+        reads on in whichever there is: a gap is nothing to it."""
         self.account_id = account_id  # None: every account
         self.subject_id = subject_id  # None: all of the account's subjects
         self.after = after  # the position of the last event that was taken
+        self.epoch = epoch
+        self.acknowledged = acknowledged
         self._read_page: ReadPage | None = None  # None: it has not entered a feed
         self._behind = True  # there may be events in Postgres that no live batch will bring
         self._pending: list[Batch] | None = None  # live batches to take; None: they are not kept
@@ -75,6 +105,13 @@ class FeedReader:
         self._read_page = read_page
         if self.subject_id is None and published <= self.after:
             self._behind, self._pending = False, []
+
+    def check(self, horizon: Horizon) -> None:
+        """Before it takes a page that was read together with this horizon: FeedGapError if it may
+        miss events without knowing. If not, it has begun at the start, or knows."""
+        if self.epoch is not None:
+            refuse_gap(Place(self.after, self.epoch, self.acknowledged), horizon)
+            self.acknowledged = max(self.acknowledged, horizon.pruned)
 
     def push(self, batch: Batch) -> None:
         """Hand over a live batch. It never waits: a reader too slow to take MAX_PENDING_BYTES is
@@ -91,7 +128,8 @@ class FeedReader:
         self.notify()
 
     async def next_batch(self) -> Batch | None:
-        """The next events; None if there are none at present. One call at a time."""
+        """The next events; None if there are none at present. One call at a time. FeedGapError if
+        it may miss events without knowing; NotFound if its subject is gone."""
         while self._behind or self._pending:
             batch = await self._next_page() if self._behind else self._next_pending()
             if batch is not None:
@@ -132,8 +170,16 @@ class FeedReader:
 class BatchWaiter(FeedReader):
     """Waits for the first events after a position: one long poll."""
 
-    def __init__(self, account_id: str | None, subject_id: str | None, after: Position) -> None:
-        super().__init__(account_id, subject_id, after)
+    def __init__(
+        self,
+        account_id: str | None,
+        subject_id: str | None,
+        after: Position,
+        *,
+        epoch: int | None = None,
+        acknowledged: Position = START,
+    ) -> None:
+        super().__init__(account_id, subject_id, after, epoch=epoch, acknowledged=acknowledged)
         self._notified = asyncio.Event()
         self._ended = False
 

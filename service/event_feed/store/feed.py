@@ -11,19 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 
+from service.event_feed.domain.places import START, Horizon, Position
 from service.kit.database.connection import Connection, Row
 from service.kit.database.json_rows import encode_rows, from_rows
-from service.schema.events import events
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A position in a feed: a reader has taken all events up to it."""
-
-    xid: int  # the transaction id of an event in an account's feed; 0 in a subject's feed
-    number: int  # events.position in an account's feed; the event's sequence in a subject's feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +31,64 @@ class StoredEvent:
     account: str | None = None  # its account's name; None but in the feed of every account
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The next events of a feed after a position, and its horizon at the same moment."""
+
+    events: list[StoredEvent]  # oldest first
+    horizon: Horizon
+    full: bool  # as many as were asked for: there may be more
+
+
 _AFTER = {"account_id": "text", "xid": "text", "position": "bigint"}
 _COLUMNS = "id, subject_id, type, sequence, body, CAST(CAST(xid AS text) AS bigint), position"
-_FEED = text(f"""
-    SELECT {_COLUMNS}
-    FROM events
-    WHERE account_id = :account_id
-    AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-    AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
-    ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, which has its name too
+_HORIZON_COLUMNS = """
+    CAST(CAST({pruned}.pruned_xid AS text) AS bigint), {pruned}.pruned_position,
+    i.feed_epoch, i.epoch_before, CAST(CAST(i.epoch_xid AS text) AS bigint), i.epoch_position
+"""
+_HORIZON_WIDTH = 6  # columns
+_HORIZON = text(f"""
+    SELECT {_HORIZON_COLUMNS.format(pruned="a")}
+    FROM installation i LEFT JOIN accounts a ON a.id = :account_id WHERE i.id = 1
 """)  # noqa: S608 - only our own column names are put in
-BODY = 4  # the index of the body in _COLUMNS
+_HORIZON_OF_ALL = text(f"""
+    SELECT {_HORIZON_COLUMNS.format(pruned="i")} FROM installation i WHERE i.id = 1
+""")  # noqa: S608 - likewise
+# The events and the horizon are of one snapshot: what is pruned meanwhile is missing from neither,
+# or from both.
+_FEED = text(f"""
+    SELECT {_HORIZON_COLUMNS.format(pruned="a")}, e.*
+    FROM installation i LEFT JOIN accounts a ON a.id = :account_id
+    LEFT JOIN LATERAL (
+        SELECT {_COLUMNS} FROM events
+        WHERE account_id = :account_id
+        AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+        AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
+        ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, of the same name
+    ) e ON true WHERE i.id = 1
+""")  # noqa: S608 - only our own column names are put in
+# The condition on the position always holds: the index of all events is found by it.
+_FEED_OF_ALL = text(f"""
+    SELECT {_HORIZON_COLUMNS.format(pruned="i")}, e.*
+    FROM installation i LEFT JOIN LATERAL (
+        SELECT {_COLUMNS}, (SELECT name FROM accounts WHERE accounts.id = account_id) FROM events
+        WHERE position > 0
+        AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
+        AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
+        ORDER BY events.xid, position LIMIT :limit
+    ) e ON true WHERE i.id = 1
+""")  # noqa: S608 - likewise
+# A subject is pruned with all its events, and its row lock orders their commits: all that is
+# committed is shown. In another epoch it may have had others, so its feed begins at the start.
+_OF_SUBJECT = text("""
+    SELECT NULL, NULL, i.feed_epoch, i.epoch_before, NULL, NULL, e.*
+    FROM installation i JOIN subjects s ON s.id = :subject_id AND s.account_id = :account_id
+    LEFT JOIN LATERAL (
+        SELECT id, subject_id, type, sequence, body, 0, sequence AS number FROM events
+        WHERE subject_id = :subject_id AND sequence > :after AND body IS NOT NULL
+        ORDER BY sequence LIMIT :limit
+    ) e ON true WHERE i.id = 1
+""")
 # An event that is committed but may not be shown yet comes without its body.
 _UPDATES = text(f"""
     SELECT after.account_id, e.id, e.subject_id, e.type, e.sequence,
@@ -62,7 +101,6 @@ _UPDATES = text(f"""
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY after.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
-# The condition on the position always holds: the index of all events is found by it.
 _UPDATES_OF_ALL = text("""
     SELECT id, subject_id, type, sequence, CASE WHEN shown THEN body END,
         CAST(CAST(xid AS text) AS bigint), position,
@@ -75,54 +113,66 @@ _UPDATES_OF_ALL = text("""
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY e.xid, e.position
 """)
-_NOW = text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+_NOW = text("""
+    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint), feed_epoch
+    FROM installation WHERE id = 1
+""")
+BODY = 4  # the index of the body in _COLUMNS
 
 
-async def feed(
-    tx: Connection, account_id: str | None, after: Position, limit: int
-) -> list[StoredEvent]:
-    """The next events of an account after a position, oldest first; at most `limit`. Without an
-    account: those of every account."""
+async def page(tx: Connection, account_id: str | None, after: Position, limit: int) -> Page:
+    """The next events of an account after a position, at most `limit`. Without an account: those
+    of every account."""
+    values = {"xid": str(after.xid), "position": after.number, "limit": limit}
     if account_id is None:
-        return (await updates_of_all(tx, after, limit)).events
+        return _page(await tx.execute(_FEED_OF_ALL, values), limit)
+    return _page(await tx.execute(_FEED, values | {"account_id": account_id}), limit)
+
+
+async def subject_page(
+    tx: Connection, account_id: str, subject_id: str, after: Position, limit: int
+) -> Page | None:
+    """The next events of a subject after a position, in sequence; at most `limit`. None if the
+    account has no such subject."""
     values = {
         "account_id": account_id,
-        "xid": str(after.xid),
-        "position": after.number,
+        "subject_id": subject_id,
+        "after": after.number,
         "limit": limit,
     }
-    return [_event(row) for row in await tx.execute(_FEED, values)]
+    rows = await tx.execute(_OF_SUBJECT, values)
+    return _page(rows, limit) if rows else None
 
 
-async def of_subject(
-    tx: Connection, subject_id: str, after: Position, limit: int
-) -> list[StoredEvent]:
-    """The next events of a subject after a position, in sequence; at most `limit`. The subject's
-    row lock orders their commits, so all that is committed is shown."""
-    statement = (
-        select(
-            events.c.id,
-            events.c.subject_id,
-            events.c.type,
-            events.c.sequence,
-            events.c.body,
-            text("0"),
-            events.c.sequence,
-        )
-        .where(
-            events.c.subject_id == subject_id,
-            events.c.sequence > after.number,
-            events.c.body.is_not(None),
-        )
-        .order_by(events.c.sequence)
-        .limit(limit)
+async def horizon(tx: Connection, account_id: str | None) -> Horizon:
+    """The horizon of an account's feed; without an account, of the feed of every account."""
+    if account_id is None:
+        return _horizon(await tx.first(_HORIZON_OF_ALL))
+    return _horizon(await tx.first(_HORIZON, {"account_id": account_id}))
+
+
+def _page(rows: Sequence[Row], limit: int) -> Page:
+    """A page of rows that all begin with the horizon; one without events has nothing behind it."""
+    found = [row[_HORIZON_WIDTH:] for row in rows]
+    events = [_event(row) for row in found if row[0] is not None]
+    return Page(events, _horizon(rows[0]), len(events) >= limit)
+
+
+def _horizon(row: Row) -> Horizon:
+    pruned_xid, pruned, epoch, epoch_before, began_xid, began, *_ = row
+    return Horizon(
+        START if pruned_xid is None else Position(pruned_xid, pruned),
+        epoch,
+        epoch_before,
+        START if began_xid is None else Position(began_xid, began),
     )
-    return [_event(row) for row in await tx.execute(statement)]
 
 
-async def now(tx: Connection) -> Position:
-    """The position, in any account's feed, after all events that are shown at present."""
-    return Position(await tx.scalar(_NOW), 0)
+async def now(tx: Connection) -> tuple[Position, int]:
+    """The position, in any account's feed, after all events that are shown at present; and the
+    present epoch of feeds."""
+    xid, epoch = await tx.first(_NOW)
+    return Position(xid, 0), epoch
 
 
 @dataclass(slots=True)

@@ -6,19 +6,20 @@ to send is there a task for that.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from service.accounts.domain.contents import without_contents
+from service.event_feed.domain.places import Place, Position
 from service.event_feed.steps.event_hub import EventHub
-from service.event_feed.steps.feed_reader import FeedReader
-from service.event_feed.store.feed import Position, StoredEvent
+from service.event_feed.steps.feed_reader import Batch, Encode, FeedGapError, FeedReader
+from service.event_feed.store.feed import StoredEvent
 from service.event_feed.web import cursors
-from service.kit.errors import Unavailable
+from service.kit.errors import NotFound, Unavailable
 from service.kit.http.connection_limits import CONNECTION_KEY, BoundedHttpProtocol
 from service.metrics import STREAMS
 from service.subjects.domain.event import feed_entry
@@ -40,16 +41,17 @@ KEEP_ALIVE = b":\n\n"  # a comment
 def encode(
     events: Sequence[StoredEvent],
     *,
-    of_subject: bool,
+    cursor_at: Callable[[Position], str],
     account: str | None = None,
     hides_contents: bool = False,
 ) -> list[bytes]:
     """Events as SSE frames, in pieces, of which a stalled stream holds one. The id of a frame is
-    the cursor after its event. `account` is the name that each event has beside it; None: the
-    event's own, if it has one. `hides_contents`: with null in place of contents."""
+    the cursor after its event, as `cursor_at` gives it. `account` is the name that each event has
+    beside it; None: the event's own, if it has one. `hides_contents`: with null in place of
+    contents."""
     pieces, piece = [], b""
     for event in events:
-        cursor = cursors.shown(event.position, of_subject=of_subject).encode()
+        cursor = cursor_at(event.position).encode()
         data = feed_entry(event.id, event.body, account or event.account)
         if hides_contents:
             data = without_contents(data)
@@ -60,8 +62,10 @@ def encode(
     return [*pieces, piece] if piece else pieces
 
 
-# One function for all streams of a kind: a batch is encoded once for all who use the same.
-ENCODERS = {of_subject: partial(encode, of_subject=of_subject) for of_subject in (False, True)}
+@cache
+def encoder(*, of_subject: bool, epoch: int) -> partial[list[bytes]]:
+    """One function for all streams of a kind: a batch is encoded once for all who use the same."""
+    return partial(encode, cursor_at=partial(cursors.shown, of_subject=of_subject, epoch=epoch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,19 @@ class SSEStream(FeedReader):
         "_sending",
     )
 
-    def __init__(self, hub: EventHub, feed: Feed, after: Position, random: float) -> None:
+    def __init__(self, hub: EventHub, feed: Feed, place: Place, random: float) -> None:
         """`random` is a number in [0, 1), so that streams end and reconnect at different times."""
-        super().__init__(feed.account_id, feed.subject_id, after)
-        of_subject = feed.subject_id is not None
-        self._encode = ENCODERS[of_subject]
+        super().__init__(
+            feed.account_id,
+            feed.subject_id,
+            place.position,
+            epoch=place.epoch,
+            acknowledged=place.acknowledged,
+        )
+        self._encode = encoder(of_subject=feed.subject_id is not None, epoch=place.epoch)
         if feed.account is not None or feed.hides_contents:
             self._encode = partial(
-                encode,
-                of_subject=of_subject,
+                self._encode,
                 account=feed.account,
                 hides_contents=feed.hides_contents,
             )
@@ -131,7 +139,8 @@ class SSEStream(FeedReader):
         self._connection = scope.get("state", {}).get(CONNECTION_KEY)
         if self._connection is not None:
             self._connection.shrink_buffers()
-        cursor = cursors.shown(self.after, of_subject=self.subject_id is not None)
+        place = Place(self.after, self.epoch or 0, self.acknowledged)
+        cursor = cursors.shown_place(place, of_subject=self.subject_id is not None)
         opening = f"retry: {self._retry}\nid: {cursor}\n\n".encode()
         await send({"type": "http.response.body", "body": opening, "more_body": True})
         self._send = send
@@ -169,6 +178,8 @@ class SSEStream(FeedReader):
         except Unavailable as error:
             log.warning("stream", action="stream_aborted", error=repr(error.__cause__))
             self._ended = True
+        except (FeedGapError, NotFound):  # the client comes again, and is told so
+            self._ended = True
         except Exception:
             log.exception("stream", action="fault")
             self._ended = True
@@ -181,8 +192,15 @@ class SSEStream(FeedReader):
             self._keep_alive_due = False
             await self._send_piece(KEEP_ALIVE)
         while not self._ended and (batch := await self.next_batch()):
-            for piece in batch.encoded(self._encode):
+            for piece in batch.encoded(self._encoder_of(batch)):
                 await self._send_piece(piece)
+
+    def _encoder_of(self, batch: Batch) -> Encode:
+        """What encodes a batch: with what the reader acknowledges, if that is not behind it."""
+        if batch.events[0].position >= self.acknowledged:
+            return self._encode
+        cursor_at = partial(self._encode.keywords["cursor_at"], acknowledged=self.acknowledged)
+        return partial(self._encode, cursor_at=cursor_at)
 
     async def _send_piece(self, body: bytes, *, more: bool = True) -> None:
         if self._send is not None:

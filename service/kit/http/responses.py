@@ -21,6 +21,7 @@ STATUS: Mapping[type[CallsheetError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.CursorExpired: 410,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.Invalid: 422,
@@ -135,4 +136,4 @@ def status_of(error: CallsheetError) -> int:
 def _extra(error: CallsheetError) -> dict[str, Any]:
     if isinstance(error, errors.Invalid):
         return {"errors": error.errors}
-    return dict(error.extra) if isinstance(error, errors.Conflict) else {}
+    return dict(error.extra) if isinstance(error, errors.Conflict | errors.CursorExpired) else {}

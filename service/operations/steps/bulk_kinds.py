@@ -16,7 +16,7 @@ from service.delivery.steps import replay as replay_steps
 from service.delivery.store import replay as replay_store
 from service.delivery.store import replay_window
 from service.delivery.store.replay_window import ReplayWindow
-from service.event_feed.store import feed
+from service.event_feed.domain import places
 from service.kit.database.connection import Connection
 from service.operations.domain.bulk import NOTHING, Chunk, Item, Position
 from service.operations.domain.operation import OperationKind
@@ -105,7 +105,7 @@ async def _window(tx: Connection, operation: Operation) -> ReplayWindow | None:
     account_id, cut_off, position = str(operation.account_id), operation.cut_off, operation.position
     if position is None:
         return await replay_window.find_window(tx, account_id, since, until, cut_off)
-    after = feed.Position(position["xid"], position["number"])
+    after = places.Position(position["xid"], position["number"])
     return ReplayWindow(account_id, since, until, cut_off, after, position["last_xid"])
 
 

@@ -5,9 +5,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import chain, repeat
 
+from service.event_feed.domain.places import Position
 from service.event_feed.steps.event_hub import EventHub
 from service.event_feed.steps.feed_reader import BatchWaiter
-from service.event_feed.store.feed import Position
 from service.kit.errors import Unavailable
 from service.subjects.domain.lifecycle import RANK
 from service.subjects.domain.subject import WaitingView
