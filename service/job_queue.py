@@ -1,18 +1,24 @@
-"""Redis, from which arq's jobs are taken: whether it can be reached, and reading a job as plain
-values."""
+"""Redis, from which arq's jobs are taken: whether it can be reached, reading a job as plain values,
+and the last moment of an installation, which is noted there."""
 
 import asyncio
 import io
 import pickle
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 from arq.connections import RedisSettings, create_pool
 from redis.exceptions import RedisError
 
+from service.kit.timestamps import format_rfc3339, parse_rfc3339
+
 MAX_TIMESTAMP = 10**14  # milliseconds, and tries: the year 5138
 REDIS_TIMEOUT = 2.0  # seconds; a Redis that hangs counts as unreachable
 REDIS_ERRORS = (RedisError, OSError, TimeoutError)
+MOMENT_KEY = "callsheet:moment:"  # and the installation's id
+MOMENT_KEPT = timedelta(days=400)  # longer than backups are kept
+MAX_MOMENT = 40  # characters that are read of a moment
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -70,3 +76,21 @@ async def reachable(url: str, name: str) -> bool:
     except REDIS_ERRORS:
         return False
     return True
+
+
+async def read_moment(url: str, installation_id: str) -> datetime | None:
+    """The moment that was noted last of this installation; None if none was. One of REDIS_ERRORS if
+    it cannot be read."""
+    async with asyncio.timeout(REDIS_TIMEOUT):
+        async with await create_pool(redis_settings(url)) as redis:
+            read = await redis.getrange(MOMENT_KEY + installation_id, 0, MAX_MOMENT)
+    return parse_rfc3339(read.decode(errors="replace"))
+
+
+async def write_moment(url: str, installation_id: str, moment: datetime) -> None:
+    """Note a moment of this installation. One of REDIS_ERRORS if it cannot be written."""
+    async with asyncio.timeout(REDIS_TIMEOUT):
+        async with await create_pool(redis_settings(url)) as redis:
+            await redis.set(
+                MOMENT_KEY + installation_id, format_rfc3339(moment) or "", ex=MOMENT_KEPT
+            )

@@ -54,6 +54,11 @@ LEASES_EXPIRED = counter(
     "leases_expired",
     "Leases that ran out before their work was recorded: their worker died or was stopped.",
 )
+INSTALLATION_HELD = gauge(
+    "installation_held",
+    "1 while this process is held, and so sends and submits nothing: the database is a copy, or "
+    "was restored.",
+)
 STREAMS = gauge("streams", "Event streams (SSE) that this process serves now.")
 WAITS = counter("waits", "Requests that this process answered after a wait (long polls).")
 SUBMIT_WAIT = histogram(

@@ -9,6 +9,7 @@ from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
+from service.installation.cache.home import Home
 from service.intake.cache.queue_limit import QueueLimit
 from service.kit import ids
 from service.kit.concurrency.limiter import Limiter
@@ -43,6 +44,7 @@ class Resources:
     typical_durations: TypicalDurations  # of tasks: when to poll first
     unreadable_answer_throttle: UnreadableAnswerThrottle  # bounds how often the count is reset
     webhook_secrets: WebhookSecretCache  # that verify callbacks
+    home: Home  # whether the database is ours: the fence of all claims
     snapshots: SnapshotCache  # the newest snapshot of what waits
     test_slots: Limiter  # of tests of subscribers at once
     count_slots: Limiter  # of bulk operations that are being counted at once

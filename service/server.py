@@ -8,6 +8,7 @@ import structlog
 
 from service.app import build
 from service.inner_port import inner_port
+from service.installation.steps import note_moment
 from service.kit.concurrency.event_loop_lag import measured_event_loop
 from service.kit.http.server import Server, server_config
 from service.settings import Settings
@@ -41,12 +42,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> bool:
         server = Server(config)
         serving = asyncio.create_task(server.serve())
         stopped = asyncio.create_task(stop.wait())
+        noting = asyncio.create_task(note_moment.keep_noting(resources))
         log.info("web", action="starting", host=settings.host, port=settings.port)
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
         app.state.hub.close()  # uvicorn would wait for the streams
         server.should_exit = True
         stopped.cancel()
         await serving
+        noting.cancel()
+        await asyncio.gather(noting, return_exceptions=True)
         log.info("web", action="stopped")
         return server.started
 

@@ -257,6 +257,12 @@ class Settings:
         parse.integer(0, 3650),
         "Days that the snapshot of each minute is kept: what waited in each stage. 0: for ever.",
     )
+    moment_file: str | None = _setting(
+        "",
+        parse.optional(parse.text),
+        "The path of a file in which the last moment of the database is noted, outside of it, so "
+        "that a restored backup is found out. Empty: it is noted in Redis and in memory alone.",
+    )
     queue_name: str = _setting(
         "callsheet", parse.text, "The name of our arq queue, in which other back ends enqueue jobs."
     )

@@ -13,6 +13,7 @@ from service.callbacks.cache.webhook_secrets import WebhookSecretCache
 from service.delivery.cache.send_settings import SendSettingsCache
 from service.delivery.remote.streams import StreamPublisher
 from service.delivery.remote.webhook import WebhookSender
+from service.installation.cache.home import Home
 from service.intake.cache.queue_limit import QueueLimit
 from service.kit.concurrency.limiter import Limiter
 from service.kit.crypto.encryption import Encryptor
@@ -88,6 +89,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 typical_durations=TypicalDurations(),
                 unreadable_answer_throttle=UnreadableAnswerThrottle(),
                 webhook_secrets=WebhookSecretCache(settings, encryptor),
+                home=Home(settings.public_url),
                 snapshots=snapshots,
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 count_slots=Limiter(MAX_COUNTS, MAX_COUNTS_PER_ACCOUNT),

@@ -21,6 +21,7 @@ from arq.worker import func
 from service.delivery.steps import deliver, health_events
 from service.erasure.steps import delete_at_provider
 from service.inner_port import inner_port
+from service.installation.steps import note_moment
 from service.job_queue import (
     REDIS_ERRORS,
     REDIS_TIMEOUT,
@@ -151,11 +152,18 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
 
 
 async def run_arq(resources: Resources, pool: ArqRedis) -> None:
-    """Run arq's worker; it ends at the first error of Redis."""
+    """Run arq's worker; it ends at the first error of Redis, or when this process is held."""
     arq_worker = make_arq_worker(resources, pool)
+    running = asyncio.create_task(arq_worker.async_run())
+    held = asyncio.create_task(resources.home.until_shut())
     try:
-        await arq_worker.async_run()
+        await asyncio.wait([running, held], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
     finally:
+        for task in (running, held):
+            task.cancel()
+        await asyncio.gather(running, held, return_exceptions=True)
         with contextlib.suppress(*REDIS_ERRORS):
             async with asyncio.timeout(REDIS_TIMEOUT):  # a Redis that hangs must not keep us
                 await arq_worker.close()
@@ -168,6 +176,7 @@ async def take_jobs(resources: Resources, redis_url: str) -> None:
     task = asyncio.current_task()
     while not (task and task.cancelling()):  # also if closing broke off what had canceled it
         try:
+            await resources.home.until_open()  # else the jobs are left to who is at home
             pool = await create_pool(settings, job_deserializer=read_job, default_queue_name=name)
             try:
                 await drop_unreadable(pool, name)
@@ -245,7 +254,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     ):
         loops = make_work_loops(resources)
         tasks = [asyncio.create_task(loop.run(settings.sweep_interval)) for loop in loops.values()]
+
+        def notify_all() -> None:
+            for loop in loops.values():
+                loop.notify()
+
         watchers = [
+            asyncio.create_task(note_moment.keep_noting(resources, notify_all)),
             asyncio.create_task(listen_for_work(settings.database_url, loops)),
             *(asyncio.create_task(sweep_periodically(resources, sweep)) for sweep in SWEEPS),
         ]

@@ -29,6 +29,7 @@ from service.wiring import open_resources
 from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.http_server import http_server
+from tests.support.installation import AT_HOME, NEW_ID, PUBLIC_URL, look, move
 from tests.support.simulator import FINISH_AT_ONCE, SimulatorClient, simulator
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
@@ -70,6 +71,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
     with postgres(folder, durable=False, keep=False) as server:
         asyncio.run(execute(server.url, f"CREATE DATABASE {TEMPLATE}"))
         migrate(database(server.url, TEMPLATE))
+        asyncio.run(execute(database(server.url, TEMPLATE), AT_HOME))
         yield server
 
 
@@ -90,7 +92,9 @@ async def database_url(postgres_server: Server) -> AsyncIterator[str]:
     """The URL of a copy of the template database, dropped after the test."""
     name = f"callsheet_{next(_numbers)}"
     await execute(postgres_server.url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield database(postgres_server.url, name)
+    url = database(postgres_server.url, name)
+    await execute(url, NEW_ID)  # else Redis would have the moments of other tests' databases
+    yield url
     await execute(postgres_server.url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -129,7 +133,7 @@ def environ(database_url: str, valkey_server: Server, provider: SimulatorClient)
         "CALLSHEET_DATABASE_URL": database_url,
         "CALLSHEET_REDIS_URL": valkey_server.url,
         "CALLSHEET_QUEUE_NAME": database_url.rpartition("/")[2],
-        "CALLSHEET_PUBLIC_URL": "http://127.0.0.1:65009",  # an unused port
+        "CALLSHEET_PUBLIC_URL": PUBLIC_URL,
         "CALLSHEET_SECRET_KEY": SECRET_KEY,
         "CALLSHEET_PROVIDER_URL": str(provider.http.base_url),
         "CALLSHEET_PROVIDER_API_KEY": "a-provider-key",
@@ -153,6 +157,7 @@ def clock() -> Clock:
 async def resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
     """Everything real, but a clock that the test moves, and random numbers that are all a half."""
     async with open_resources(settings) as opened:
+        look(opened)
         yield replace(opened, clock=clock, random=lambda: 0.5)
 
 
@@ -179,6 +184,7 @@ async def api(resources: Resources, scopes: Sequence[str]) -> AsyncIterator["Api
     async with http_server(app, BoundedHttpProtocol) as address:
         reachable = replace(resources, settings=replace(resources.settings, public_url=address))
         app.state.resources = reachable
+        await move(reachable, address)
         key = await api_keys.create(reachable, "acme", scopes)
         headers = {"authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(

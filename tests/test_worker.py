@@ -184,11 +184,13 @@ async def test_an_id_that_is_no_text_beside_a_job_that_is_gone_ends_no_worker(
 async def test_it_stays_up_while_postgres_is_away(
     settings: Settings, redis: ArqRedis, logged: list[EventDict]
 ) -> None:
+    """And takes no job, as it does not know yet whether the database is at home."""
     url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
-    expected = {"sweep_failed", "unavailable", "not_listening", "job_deferred"}
+    expected = {"sweep_failed", "unavailable", "not_listening", "moment_not_noted"}
     async with running_worker(replace(settings, database_url=url, sweep_interval=OFTEN)):
         await redis.enqueue_job("create_subject", "acme", request_body())
         await wait_until(lambda: expected <= set(logged_actions(logged)))
+        assert await redis.zcard(settings.queue_name) == 1
     assert logged[-1]["action"] == "stopped"
 
 

@@ -1,5 +1,6 @@
 """The whole service on one machine: Postgres, Valkey, simulator, web and worker as processes."""
 
+import asyncio
 import os
 import secrets
 import subprocess
@@ -12,7 +13,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 import service
+from service.installation.domain.installation import home_url
+from service.installation.store import installation
 from service.kit.crypto.key_formats import format_whsec
+from service.kit.database.database import Database
 from service.local.environment import environment_without_settings
 from service.local.errors import LocalError
 from service.local.folders import exclusive_use, make_folder, read_or_create
@@ -127,9 +131,21 @@ def stack(
         if "CALLSHEET_REDIS_URL" not in given:
             env["CALLSHEET_REDIS_URL"] = start_valkey(supervisor, folder / "valkey").url
         running.call("migrate")
+        if "CALLSHEET_DATABASE_URL" not in given:
+            asyncio.run(_move(env["CALLSHEET_DATABASE_URL"], env["CALLSHEET_PUBLIC_URL"]))
         _start_service(running)
         simulator.wait_ready()
         yield running
+
+
+async def _move(database_url: str, public_url: str) -> None:
+    """Make our own database that of this run, which may have another port than the one before."""
+    database = Database(database_url)
+    try:
+        async with database.autocommit() as tx:
+            await installation.move(tx, home_url(public_url))
+    finally:
+        await database.close()
 
 
 def _start_service(running: Stack) -> None:

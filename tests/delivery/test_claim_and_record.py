@@ -25,7 +25,7 @@ LEASE = timedelta(seconds=30)
 async def claim(resources: Resources, lease: str = "lse_1", limit: int = 100) -> list[DueDelivery]:
     limits = ClaimLimits(lease, resources.clock() + LEASE, limit, 100, 100, ())
     async with resources.database.relaxed() as tx:
-        return await claim_due(tx, limits, resources.clock())
+        return await claim_due(tx, resources.home.fence, limits, resources.clock())
 
 
 async def record(

@@ -204,7 +204,12 @@ async def test_a_subscriber_made_active_again_while_its_deliveries_are_canceled_
     disabled = "UPDATE subscribers SET state = 'disabled' WHERE id = $1"
     await fetch(api.resources, disabled, subscription["id"])
     async with api.resources.database.transaction() as tx:
-        assert await record_store.cancel_waiting(tx, api.resources.clock(), 10) == 1
+        assert (
+            await record_store.cancel_waiting(
+                tx, api.resources.home.fence, api.resources.clock(), 10
+            )
+            == 1
+        )
         path = f"/v1/subscribers/{subscription['id']}"
         activating = asyncio.create_task(api.http.patch(path, json={"state": "active"}))
         await wait_until_blocked(api.resources)

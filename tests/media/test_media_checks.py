@@ -34,7 +34,9 @@ async def test_no_plan_reads_more_subjects_than_wait(resources: Resources, waiti
     async with resources.database.transaction() as tx:
         with executed_statements() as statements:
             limits = MediaClaimLimits(4, {}, {})
-            await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
+            await media_checks.claim(
+                tx, resources.home.fence, limits, token="lse_1", now=now, until=now
+            )
             assert not await media_checks.holds_lease(tx, "sub_old1", "lse_0")
             assert not await media_checks.complete(tx, "sub_old1", "lse_0")
             assert not await media_checks.release(tx, "sub_old1", "lse_0", now, counts=True)
@@ -62,7 +64,9 @@ async def test_a_claimed_check_is_recorded_under_its_token_alone(resources: Reso
     async with resources.database.transaction() as tx:
         await insert.add_subjects(tx, [NewSubject(subject, media_due=True)])
         limits = MediaClaimLimits(1, {}, {})
-        (check,) = await media_checks.claim(tx, limits, token="lse_1", now=now, until=now)
+        (check,) = await media_checks.claim(
+            tx, resources.home.fence, limits, token="lse_1", now=now, until=now
+        )
         assert (check.id, check.account_id, check.attempts) == (subject.id, account, 0)
         assert not await media_checks.complete(tx, subject.id, "lse_2")
         assert await media_checks.holds_lease(tx, subject.id, "lse_1")

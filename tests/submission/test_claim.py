@@ -56,7 +56,12 @@ async def claim_queued(resources: Resources, limit: int, token: str = TOKEN) -> 
     now = resources.clock()
     async with resources.database.transaction() as tx:
         return await claim.claim(
-            tx, now=now, lease_until=now + timedelta(seconds=30), token=token, limit=limit
+            tx,
+            resources.home.fence,
+            now=now,
+            lease_until=now + timedelta(seconds=30),
+            token=token,
+            limit=limit,
         )
 
 
@@ -163,5 +168,7 @@ async def test_a_subject_that_somebody_moves_is_passed_over(resources: Resources
         await subjects.lock(tx, locked.id)
         now = resources.clock() + timedelta(seconds=1)
         async with resources.database.transaction() as other:
-            claimed = await claim.claim(other, now=now, lease_until=now, token=TOKEN, limit=2)
+            claimed = await claim.claim(
+                other, resources.home.fence, now=now, lease_until=now, token=TOKEN, limit=2
+            )
     assert ids_of(claimed) == [free.id]

@@ -222,7 +222,8 @@ async def test_all_workers_share_what_is_learnt_of_the_limit(
     await api.work(Work.SUBMIT)
     clock.advance(1)
     async with open_resources(settings) as other:
-        claimed = await submit.claim(replace(other, clock=clock), 10)
+        another = replace(other, clock=clock, home=api.resources.home)
+        claimed = await submit.claim(another, 10)
     assert len(claimed) == 5
 
 

@@ -50,7 +50,7 @@ class Deliverer:
             self._recorder.throughput.responsive(now),
         )
         async with resources.database.relaxed() as tx:
-            due = await claim_due(tx, limits, now)
+            due = await claim_due(tx, resources.home.fence, limits, now)
         LEASES_EXPIRED.inc(sum(delivery.lease_expired for delivery in due))
         versions = {delivery.subscriber_id: delivery.subscriber_version for delivery in due}
         settings = await resources.send_settings.get_many(resources.database, versions, now)

@@ -55,7 +55,7 @@ async def sweep(resources: Resources) -> None:
     """Write the notices that are still due to accounts, and cancel what waits for disabled
     subscribers."""
     async with resources.database.autocommit() as tx:
-        pending = await health_store.pending_notices(tx, CHUNK)
+        pending = await health_store.pending_notices(tx, resources.home.fence, CHUNK)
     await for_each(pending, lambda subscriber_id: _notify(resources, subscriber_id))
     await _cancel(resources)
 
@@ -93,7 +93,7 @@ async def _notify(resources: Resources, subscriber_id: str) -> None:
 
 
 async def _cancel(resources: Resources) -> None:
-    canceled = CHUNK
+    canceled, fence = CHUNK, resources.home.fence
     while canceled == CHUNK:
         async with resources.database.transaction() as tx:
-            canceled = await record_store.cancel_waiting(tx, resources.clock(), CHUNK)
+            canceled = await record_store.cancel_waiting(tx, fence, resources.clock(), CHUNK)

@@ -8,6 +8,8 @@ from sqlalchemy import text
 
 from service.delivery.domain.send_settings import SendSettings
 from service.delivery.domain.subscriber_health import MAX_WAIT
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.kit.leases import Lease
 from service.operations.domain.hold import HoldTarget
@@ -67,7 +69,7 @@ _CLAIM = text(f"""
         (
             SELECT subscriber_id, due_at FROM deliveries
             WHERE state = 'pending' AND due_at IS NOT NULL
-            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL)
+            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL) AND {AT_HOME}
             ORDER BY subscriber_id, due_at LIMIT 1
         )
         UNION ALL
@@ -219,11 +221,13 @@ class ClaimLimits(Struct, frozen=True):
     responsive: Sequence[str]  # ids of subscribers that have answered successfully of late
 
 
-async def claim_due(tx: Connection, limits: ClaimLimits, now: datetime) -> list[DueDelivery]:
+async def claim_due(
+    tx: Connection, fence: Fence, limits: ClaimLimits, now: datetime
+) -> list[DueDelivery]:
     """Claim deliveries that are due to active subscribers, the longest due of each
     first. Until their lease ends, no other claim takes them. Those of an account whose deliveries
-    are held are passed over."""
-    values = {**structs.asdict(limits), "now": now, "max_wait": MAX_WAIT}
+    are held are passed over; outside the fence there are none."""
+    values = {**structs.asdict(limits), **fence.values(), "now": now, "max_wait": MAX_WAIT}
     values["max_looked_at"] = SHARES * limits.limit
     return [
         DueDelivery(Lease(limits.token, row["id"], limits.until), *row)

@@ -18,6 +18,8 @@ from sqlalchemy import text
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.subscriber_health import AttemptResult
 from service.delivery.store.claim import DueDelivery
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
 
@@ -176,12 +178,12 @@ def _row(attempt: AttemptRecord) -> _Row:
 
 # Of each ordering key the last is canceled first: if the subscriber is made active again meanwhile,
 # what is left begins with a delivery that has a due time.
-_CANCEL = text("""
+_CANCEL = text(f"""
     WITH RECURSIVE
     -- 1 who has something pending, found by skipping from one subscriber to the next in the index
     waiting AS (
         (
-            SELECT subscriber_id FROM deliveries WHERE state = 'pending'
+            SELECT subscriber_id FROM deliveries WHERE state = 'pending' AND {AT_HOME}
             ORDER BY subscriber_id LIMIT 1
         )
         UNION ALL
@@ -215,7 +217,7 @@ _CANCEL = text("""
         RETURNING id
     )
     SELECT count(*) FROM canceled
-""")
+""")  # noqa: S608 - only our own words are put in
 _MAKE_RETRIES_DUE = text("""
     WITH made_due AS (
         UPDATE deliveries SET due_at = :now WHERE id = ANY (ARRAY(
@@ -230,10 +232,11 @@ _MAKE_RETRIES_DUE = text("""
 """)
 
 
-async def cancel_waiting(tx: Connection, now: datetime, limit: int) -> int:
-    """Cancel what waits for disabled subscribers, at most `limit` deliveries; how many these
-    were."""
-    return int(await tx.scalar(_CANCEL, {"now": now, "limit": limit}))
+async def cancel_waiting(tx: Connection, fence: Fence, now: datetime, limit: int) -> int:
+    """Cancel what waits for disabled subscribers, at most `limit` deliveries; how many these were:
+    none outside the fence."""
+    values = {"now": now, "limit": limit, **fence.values()}
+    return int(await tx.scalar(_CANCEL, values))
 
 
 async def make_retries_due(tx: Connection, subscriber_id: str, now: datetime, limit: int) -> int:

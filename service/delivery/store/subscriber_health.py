@@ -7,6 +7,8 @@ from datetime import datetime
 from sqlalchemy import text
 
 from service.delivery.domain.subscriber_health import SubscriberHealth
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
 from service.subjects.domain.event import HealthNotice
@@ -77,11 +79,11 @@ class PendingNotice:
     reason: str | None  # in words; None if it gives none
 
 
-_PENDING_NOTICES = text("""
+_PENDING_NOTICES = text(f"""
     SELECT subscriber_id FROM subscriber_health
-    WHERE status IS NOT NULL AND status IS DISTINCT FROM notified_status
+    WHERE status IS NOT NULL AND status IS DISTINCT FROM notified_status AND {AT_HOME}
     ORDER BY subscriber_id LIMIT :limit
-""")
+""")  # noqa: S608 - only our own words are put in
 _PENDING_NOTICE = text("""
     SELECT s.account_id, h.subscriber_id, h.sequence + 1, h.status, h.reason
     FROM subscriber_health h JOIN subscribers s ON s.id = h.subscriber_id
@@ -102,9 +104,11 @@ _DISABLE = text("""
 """)
 
 
-async def pending_notices(tx: Connection, limit: int) -> list[str]:
-    """The ids of subscribers whose accounts are due a notice, `limit` at most."""
-    return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, {"limit": limit})]
+async def pending_notices(tx: Connection, fence: Fence, limit: int) -> list[str]:
+    """The ids of subscribers whose accounts are due a notice, `limit` at most; none outside the
+    fence."""
+    values = {"limit": limit, **fence.values()}
+    return [id_ for (id_,) in await tx.execute(_PENDING_NOTICES, values)]
 
 
 async def pending_notice(tx: Connection, subscriber_id: str) -> PendingNotice | None:

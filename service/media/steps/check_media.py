@@ -73,7 +73,9 @@ class MediaChecker:
             capacities={account: max(0, (free - n) // 2) for account, n in under_way.items()},
         )
         async with resources.database.autocommit() as tx:
-            subjects = await media_checks.claim(tx, limits, token=token, now=now, until=until)
+            subjects = await media_checks.claim(
+                tx, resources.home.fence, limits, token=token, now=now, until=until
+            )
         LEASES_EXPIRED.inc(sum(subject.lease_expired for subject in subjects))
         self._under_way.update(subject.account_id for subject in subjects)
         return [

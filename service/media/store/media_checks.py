@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows
 from service.kit.errors import FieldError
@@ -43,13 +45,13 @@ class MediaClaimLimits:
 # Accounts are found by skipping from one to the next in the index. Each ORDER BY is the index's
 # own, and times are compared after it, so that no plan, made when few or many were waiting, reads
 # more of the queue than it takes; IS TRUE keeps that index out where ids are known.
-_CLAIM = text("""
+_CLAIM = text(f"""
     WITH RECURSIVE
     -- 1 the accounts that have checks waiting
     waiting AS (
         (
             SELECT account_id FROM subjects
-            WHERE state = 'queued' AND media_check_at IS NOT NULL
+            WHERE state = 'queued' AND media_check_at IS NOT NULL AND {AT_HOME}
             ORDER BY account_id, media_check_at, id LIMIT 1
         )
         UNION ALL
@@ -95,7 +97,7 @@ _CLAIM = text("""
     WHERE id IN (SELECT id FROM locked)
     RETURNING id, account_id, document, media_check_attempts,
         id = ANY (ARRAY(SELECT id FROM locked WHERE media_lease_token IS NOT NULL))
-""")
+""")  # noqa: S608 - only our own words are put in
 _HOLDS_LEASE = text("""
     SELECT 1 FROM subjects
     WHERE id = :id AND (state = 'queued' AND media_lease_token = :token) IS TRUE
@@ -118,11 +120,17 @@ _RELEASE = text(f"""
 """)  # noqa: S608 - likewise
 
 
-async def claim(
-    tx: Connection, limits: MediaClaimLimits, *, token: str, now: datetime, until: datetime
+async def claim(  # noqa: PLR0913 - one claim's worth
+    tx: Connection,
+    fence: Fence,
+    limits: MediaClaimLimits,
+    *,
+    token: str,
+    now: datetime,
+    until: datetime,
 ) -> list[DueMediaCheck]:
     """Claim checks that are due, under a lease `until` then; accounts take turns, each in order of
-    age."""
+    age. None outside the fence."""
     values = {
         "accounts": list(limits.under_way),
         "under_way": list(limits.under_way.values()),
@@ -131,6 +139,7 @@ async def claim(
         "max_claims": limits.max_claims,
         "now": now,
         "until": until,
+        **fence.values(),
     }
     return [DueMediaCheck(*row) for row in await tx.execute(_CLAIM, values)]
 

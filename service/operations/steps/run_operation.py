@@ -30,7 +30,7 @@ async def claim(resources: Resources, _most: int) -> Sequence[ClaimedStep]:
     now = resources.clock()
     async with resources.database.autocommit() as tx:
         step = await operations.claim(
-            tx, now, resources.new_id("lse"), end_of_lease(resources, now)
+            tx, resources.home.fence, now, resources.new_id("lse"), end_of_lease(resources, now)
         )
     return () if step is None else (step,)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import insert, text, update
 
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database import bounded_scan
 from service.kit.database.bounded_scan import MAX_ROWS_SCANNED
 from service.kit.database.connection import Connection, Row
@@ -79,16 +81,16 @@ _PAGE = text(f"""
 """)  # noqa: S608 - likewise
 _AFTER_ALL = "opr`"  # every id is below it
 # The one whose step was due first: so several go on in turns, whatever their size.
-_CLAIM = text("""
+_CLAIM = text(f"""
     WITH due AS (
         SELECT id, next_step_at FROM operations
-        WHERE state = 'running' AND next_step_at <= :now
+        WHERE state = 'running' AND next_step_at <= :now AND {AT_HOME}
         ORDER BY next_step_at LIMIT 1 FOR UPDATE SKIP LOCKED
     )
     UPDATE operations o SET lease_token = :token, next_step_at = :lease_until
     FROM due WHERE o.id = due.id
     RETURNING o.id, o.lease_token, due.next_step_at
-""")
+""")  # noqa: S608 - only our own words are put in
 _COUNT_RUNNING_REPLAYS = text("""
     SELECT count(*) FROM operations
     WHERE state = 'running' AND what = 'replay' AND account_id = :account_id
@@ -137,10 +139,12 @@ async def page(
 
 
 async def claim(
-    tx: Connection, now: datetime, token: str, lease_until: datetime
+    tx: Connection, fence: Fence, now: datetime, token: str, lease_until: datetime
 ) -> ClaimedStep | None:
-    """Claim the step that was due first, under a lease; None if none is due."""
-    row = await tx.first(_CLAIM, {"now": now, "token": token, "lease_until": lease_until})
+    """Claim the step that was due first, under a lease; None if none is due, and none outside the
+    fence."""
+    values = {"now": now, "token": token, "lease_until": lease_until, **fence.values()}
+    row = await tx.first(_CLAIM, values)
     return None if row is None else ClaimedStep(*row)
 
 

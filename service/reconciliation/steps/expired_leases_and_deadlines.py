@@ -22,10 +22,10 @@ BATCH_SIZE = 100  # subjects that are moved in one transaction
 async def sweep(resources: Resources) -> None:
     """Move subjects whose lease has expired or whose deadline has passed, and verify again the
     callbacks that came before their subject."""
-    now = resources.clock()
+    now, fence = resources.clock(), resources.home.fence
     async with resources.database.transaction() as tx:
-        expired_ids = await expired.expired_leases(tx, now, MAX_PER_SWEEP)
-        overdue_ids = await expired.past_deadline(tx, now, MAX_PER_SWEEP)
+        expired_ids = await expired.expired_leases(tx, fence, now, MAX_PER_SWEEP)
+        overdue_ids = await expired.past_deadline(tx, fence, now, MAX_PER_SWEEP)
     await log_given_up(resources, overdue_ids)
     await _transition_in_batches(resources, expired_ids, partial(_lease_expired, now))
     await _transition_in_batches(resources, overdue_ids, partial(_deadline_exceeded, now))

@@ -48,7 +48,7 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     rate = resources.settings.polls_per_second
     async with resources.database.autocommit() as tx:
         now = resources.clock()
-        due, used_until = await polls.count_due(tx, now, limit)
+        due, used_until = await polls.count_due(tx, resources.home.fence, now, limit)
     if not due:
         return []
     # The wait is here: a work loop that got nothing would leave the backlog to the next sweep.
@@ -58,7 +58,9 @@ async def claim(resources: Resources, limit: int) -> Sequence[Subject]:
     async with resources.database.transaction() as tx:
         rate_limit = RateLimit(rate, await polls.lock_rate(tx))
         limit = min(limit, rate_limit.available(now))
-        claimed = await polls.claim(tx, now=now, hold_until=hold_until, limit=limit)
+        claimed = await polls.claim(
+            tx, resources.home.fence, now=now, hold_until=hold_until, limit=limit
+        )
         if claimed:
             await polls.spend_rate(tx, rate_limit.spend(len(claimed), now))
     return claimed

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import select, text, update
 
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.schema.provider import provider_state
 from service.subjects.domain.signal_record import SignalRecord
@@ -14,16 +16,18 @@ from service.subjects.store.signals import APPENDED, signal_value
 from service.subjects.store.subjects import COLUMN_NAMES, subject_of
 from service.subjects.store.work import notify_sql
 
-_COUNT_DUE = text("""
+_COUNT_DUE = text(f"""
     SELECT (
-        SELECT count(*) FROM (SELECT 1 FROM subjects WHERE next_poll_at <= :now LIMIT :limit) due
+        SELECT count(*) FROM (
+            SELECT 1 FROM subjects WHERE next_poll_at <= :now AND {AT_HOME} LIMIT :limit
+        ) due
     ), poll_rate_used_until
     FROM provider_state
-""")
+""")  # noqa: S608 - only our own words are put in
 _LOCK_RATE = select(provider_state.c.poll_rate_used_until).with_for_update()
 _CLAIM = text(f"""
     WITH due AS (
-        SELECT id FROM subjects WHERE next_poll_at <= :now
+        SELECT id FROM subjects WHERE next_poll_at <= :now AND {AT_HOME}
         ORDER BY next_poll_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE subjects SET next_poll_at = :hold_until, poll_count = poll_count + 1
@@ -46,10 +50,13 @@ _SCHEDULE = text(f"""
 """)  # noqa: S608 - only our own names are put in
 
 
-async def count_due(tx: Connection, now: datetime, limit: int) -> tuple[int, datetime | None]:
-    """How many polls are due, counted up to `limit`; and RateLimit.used_until of the polls made so
-    far."""
-    due, used_until = await tx.first(_COUNT_DUE, {"now": now, "limit": limit})
+async def count_due(
+    tx: Connection, fence: Fence, now: datetime, limit: int
+) -> tuple[int, datetime | None]:
+    """How many polls are due inside the fence, counted up to `limit`; and RateLimit.used_until of
+    the polls made so far."""
+    values = {"now": now, "limit": limit, **fence.values()}
+    due, used_until = await tx.first(_COUNT_DUE, values)
     return due, used_until
 
 
@@ -65,11 +72,11 @@ async def spend_rate(tx: Connection, used_until: datetime) -> None:
 
 
 async def claim(
-    tx: Connection, *, now: datetime, hold_until: datetime, limit: int
+    tx: Connection, fence: Fence, *, now: datetime, hold_until: datetime, limit: int
 ) -> list[Subject]:
-    """Claim at most `limit` due polls, the longest overdue first. Nobody else polls for these
-    subjects until `hold_until`, unless a poll is scheduled for sooner."""
-    values = {"now": now, "hold_until": hold_until, "limit": limit}
+    """Claim at most `limit` due polls, the longest overdue first; none outside the fence. Nobody
+    else polls for these subjects until `hold_until`, unless a poll is scheduled for sooner."""
+    values = {"now": now, "hold_until": hold_until, "limit": limit, **fence.values()}
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]
 
 

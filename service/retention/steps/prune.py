@@ -13,6 +13,7 @@ import structlog
 
 from service.accounts.store import actions
 from service.callbacks.store import inbox
+from service.installation.store import installation
 from service.intake.domain.create_request import KEY_TTL
 from service.intake.store import idempotency
 from service.kit.database.connection import Connection
@@ -50,7 +51,7 @@ async def run_if_due(resources: Resources) -> None:
     worker has done so within INTERVAL. A round ends before the next is due, and that one
     goes on."""
     async with resources.database.autocommit() as tx:
-        due = await rounds.start_if_due(tx, resources.clock(), INTERVAL)
+        due = await rounds.start_if_due(tx, resources.home.fence, resources.clock(), INTERVAL)
     if due:
         await prune(resources, most=ROUND_TIME)
         await learn(resources)
@@ -66,6 +67,9 @@ async def prune(
     `by_hand`: what earlier rounds passed over is looked at again, and a process that prunes at the
     same time is waited for.
     """
+    if by_hand:  # a command, which has not looked yet
+        async with resources.database.autocommit() as tx:
+            resources.home.see(await installation.read(tx))
     round_ = Round(resources, most=most, by_hand=by_hand)
     try:
         await _prune_all(round_)

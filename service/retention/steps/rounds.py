@@ -69,7 +69,9 @@ class Round:
     async def _may_prune(self, tx: Connection) -> bool:
         """Whether this transaction may prune; False while another process does. RoundOver while
         nobody is to: whatever is to stop pruning is asked here."""
-        locked, oldest = await rounds.enter(tx)
+        locked, oldest, at_home = await rounds.enter(tx, self.resources.home.fence)
+        if not at_home:
+            raise RoundOver("the database is a copy, or was restored, and nobody has said what")
         if oldest > OLDEST_TRANSACTION:
             raise RoundOver(
                 "a transaction is under way for more than a minute: until it ends, the space of "

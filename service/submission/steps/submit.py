@@ -69,7 +69,9 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedSubject]:
         limit = min(limit, _free_slots(resources, state, now))
         if limit <= 0:
             return []
-        claimed = await claim_store.claim(tx, now=now, lease_until=until, token=token, limit=limit)
+        claimed = await claim_store.claim(
+            tx, resources.home.fence, now=now, lease_until=until, token=token, limit=limit
+        )
         is_probe = state.stopped_code is not None
         if is_probe and claimed:
             await provider_state.set_next_probe(tx, now + PROBE_INTERVAL)

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.operations.domain.hold import HoldTarget
 from service.operations.store.holds import held_sql
@@ -26,7 +28,7 @@ _CLAIM = text(f"""
         (
             SELECT account_id FROM subjects
             WHERE state = 'queued' AND media_check_at IS NULL
-            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL)
+            AND NOT EXISTS (SELECT FROM held WHERE account_id IS NULL) AND {AT_HOME}
             ORDER BY account_id, available_at, id LIMIT 1
         )
         UNION ALL
@@ -79,11 +81,12 @@ _CLAIM = text(f"""
 """)  # noqa: S608 - only our own column names are put in
 
 
-async def claim(
-    tx: Connection, *, now: datetime, lease_until: datetime, token: str, limit: int
+async def claim(  # noqa: PLR0913 - one claim's worth
+    tx: Connection, fence: Fence, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[Subject]:
     """Claim at most `limit` queued subjects that are due and whose media are checked, under a lease
     with this token until `lease_until`. Accounts take turns; of each the oldest come first. No
-    account whose submissions are held has one."""
+    account whose submissions are held has one, and none has outside the fence."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
+    values |= fence.values()
     return [subject_of(row) for row in await tx.execute(_CLAIM, values)]

@@ -9,6 +9,7 @@ from service.accounts.steps import action_log
 from service.delivery.domain.send_settings import SendSettings
 from service.delivery.remote.outcomes import Failed
 from service.delivery.steps.send import OutgoingMessage, send
+from service.installation.store import installation
 from service.kit.errors import Conflict, Unavailable
 from service.kit.text import escape_unprintable
 from service.operations.domain.hold import HoldTarget
@@ -40,7 +41,8 @@ async def send_test(
     """Make one attempt to send a test event, whatever the subscriber's state.
 
     `actor`: who does it, for the action log; None: a caller does. NotFound if the account has no
-    such subscriber; Conflict while its deliveries are held, since nothing is sent then; Unavailable
+    such subscriber; Conflict while its deliveries are held, or the installation is, since nothing
+    is sent then; Unavailable
     if too many tests are under way, in all or of this account, or if the subscriber's secrets
     cannot be decrypted.
     """
@@ -62,7 +64,14 @@ async def send_test(
 
 async def _refuse_if_held(resources: Resources, account_id: str, now: datetime) -> None:
     async with resources.database.autocommit() as tx:
+        at_home = await installation.at_home(tx, resources.home.fence)
         in_force = await holds.in_force(tx, now)
+    if not at_home:
+        raise Conflict(
+            "This database is a copy, or was restored: nothing is sent until an operator says what "
+            "it is.",
+            "installation_held",
+        )
     if any(hold.stops(HoldTarget.DELIVERIES, account_id) for hold in in_force):
         raise Conflict("An operator holds deliveries: nothing is sent now.", "deliveries_held")
 

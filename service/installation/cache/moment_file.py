@@ -1,0 +1,32 @@
+"""The file that has the last moment of an installation, outside its database: one line, the id of
+the installation and the moment. Processes of one host may share it."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from service.kit.timestamps import format_rfc3339, parse_rfc3339
+
+MAX_BYTES: Final = 200  # that are read of it
+
+
+def read_moment(path: Path, installation_id: str) -> datetime | None:
+    """The moment that the file has of this installation; None if it has none. OSError if it cannot
+    be read, though it is there."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(MAX_BYTES).decode(errors="replace").split()
+    except FileNotFoundError:
+        return None
+    if len(words) != 2 or words[0] != installation_id:  # noqa: PLR2004 - id and moment
+        return None
+    return parse_rfc3339(words[1])
+
+
+def write_moment(path: Path, installation_id: str, moment: datetime) -> None:
+    """Write the moment in place of the one before; whoever reads meanwhile finds one of the two.
+    OSError if that cannot be done."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(f"{installation_id} {format_rfc3339(moment)}\n")
+    beside.replace(path)
