@@ -295,6 +295,7 @@ COMMANDS: Mapping[str, Command] = {
     "release": _with_resources(cli_operations.release),
     "holds": _with_resources(cli_operations.list_holds),
     "actions": _with_resources(cli_operations.list_actions),
+    "usage": _with_resources(cli_operations.show_usage),
     "reencrypt": _reencrypt,
     "audit": _with_resources(cli_operations.look_for_violations),
 }

@@ -1,5 +1,5 @@
 """What the commands do by which operators stop things and let them go on, look for violations,
-and see who did what."""
+see who did what, and what it cost."""
 
 import argparse
 import json
@@ -17,8 +17,13 @@ from service.kit.timestamps import format_rfc3339, parse_duration, parse_rfc3339
 from service.operations.domain.hold import Hold
 from service.operations.steps import audit, audit_provider, holds
 from service.resources import Resources
+from service.usage.domain.report import as_csv, usage_text
+from service.usage.domain.window import Window, read_window
+from service.usage.steps import read as read_usage
+from service.usage.steps import reconcile
 
 COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
+DIFFERENCES_SHOWN = 1000  # and as many tasks that are not ours
 ACTIONS_READ = 200  # entries of the action log that are read at a time
 MAX_HOLD = timedelta(days=366).total_seconds()  # that is given as a duration
 
@@ -79,12 +84,58 @@ async def look_for_violations(resources: Resources, given: argparse.Namespace) -
         if given.against_provider:
             report += await audit_provider.compare(resources, since)
     except (Unavailable, *DRIVER_ERRORS) as error:
-        url = resources.settings.database_url
-        reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)
-        print(reason, file=sys.stderr)
-        return COULD_NOT_LOOK
+        return _could_not_look(resources, error)
     print(json.dumps(report.document()) if given.json else "\n".join(report.lines()))
     return 1 if report.violations else 0
+
+
+async def show_usage(resources: Resources, given: argparse.Namespace) -> int:
+    """Print what became of requests, day by day; with --reconcile, what the provider's list says
+    otherwise: 1 if it does, COULD_NOT_LOOK if it cannot be asked."""
+    window = _window(resources, given)
+    if given.reconcile:
+        return await _reconcile(resources, window, given.account)
+    account_id = await _account_id(resources, given.account)
+    report = await read_usage.read(resources, window, account_id)
+    if given.csv:
+        print(as_csv(report.lines, with_account=True), end="")
+    else:
+        print("\n".join(usage_text(report.lines, report.totals)))
+    return 0
+
+
+async def _reconcile(resources: Resources, window: Window, account: str | None) -> int:
+    if account is not None:
+        rule = "--reconcile is of all accounts: the provider's list does not tell them apart"
+        raise Invalid([FieldError("/account", "reconcile", rule)])
+    try:
+        found = await reconcile.reconcile(resources, window)
+    except (Unavailable, *DRIVER_ERRORS) as error:
+        return _could_not_look(resources, error)
+    for line in found.lines(DIFFERENCES_SHOWN):
+        print(escape_unprintable(line.encode(errors="replace")))
+    return 1 if found.differences else 0
+
+
+def _window(resources: Resources, given: argparse.Namespace) -> Window:
+    """The days that --from and --to name. Invalid if these are none."""
+    errors: list[FieldError] = []
+    window = read_window(
+        given.first,
+        given.end,
+        resources.clock().date(),
+        lambda name, rule: errors.append(FieldError(f"/{name}", "window", f"{name} {rule}")),
+    )
+    if errors:
+        raise Invalid(errors)
+    return window
+
+
+def _could_not_look(resources: Resources, error: Exception) -> int:
+    url = resources.settings.database_url
+    reason = failure_reason(error, url) if isinstance(error, Unavailable) else str(error)
+    print(reason, file=sys.stderr)
+    return COULD_NOT_LOOK
 
 
 async def _account_id(resources: Resources, name: str | None) -> str | None:

@@ -1,5 +1,5 @@
 """The arguments of the commands by which operators stop things, look, and see who did what:
-`hold`, `release`, `holds`, `audit` and `actions`. What they do is in cli_operations.py."""
+`hold`, `release`, `holds`, `audit`, `actions` and `usage`. What they do is in cli_operations.py."""
 
 import argparse
 from collections.abc import Callable
@@ -93,6 +93,34 @@ def add_actions_command(command: Add) -> None:
         action="store_true",
         default=None,
         help="print a JSON object a line, with all of it",
+    )
+
+
+def add_usage_command(command: Add) -> None:
+    """Add `usage`."""
+    usage = command(
+        "usage",
+        "Say what became of requests, day by day, and what the provider deducted for them",
+        "callsheet usage --from 2026-11-01 --to 2026-12-01 --csv",
+    )
+    usage.add_argument(
+        "--from",
+        dest="first",
+        metavar="DAY",
+        help="the first day, in UTC; left out: 30 days before the end",
+    )
+    usage.add_argument(
+        "--to", dest="end", metavar="DAY", help="the day after the last; left out: tomorrow"
+    )
+    usage.add_argument("--account", help="the only account; left out: all")
+    how = usage.add_mutually_exclusive_group()
+    how.add_argument("--csv", action="store_true", default=None, help="print CSV in place of lines")
+    how.add_argument(
+        "--reconcile",
+        action="store_true",
+        default=None,
+        help="hold the provider's own list against it, task by task: exit 0 if they are equal, 1 "
+        "if not, 2 if it cannot be asked",
     )
 
 

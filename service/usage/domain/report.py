@@ -83,6 +83,23 @@ def totals_document(totals: UsageTotals | UsageLine) -> dict[str, Any]:
     }
 
 
+def usage_text(lines: Iterable[UsageLine], totals: UsageTotals) -> list[str]:
+    """Lines for people, and one of the sums."""
+    return [
+        *(
+            f"{line.day} {line.account} {line.reference_type or '-'} {line.outcome}: {_sums(line)}"
+            for line in lines
+        ),
+        f"all: {_sums(totals)}",
+    ]
+
+
+def _sums(totals: UsageTotals | UsageLine) -> str:
+    unknown = f", {totals.units_unknown} of unknown cost" if totals.units_unknown else ""
+    saved = f", {totals.creates_saved} creates saved" if totals.creates_saved else ""
+    return f"{totals.count}, {exact_text(totals.units)} units{unknown}{saved}"
+
+
 def as_csv(lines: Iterable[UsageLine], *, with_account: bool) -> str:
     """Lines as CSV (RFC 4180), with a header. A cell that a spreadsheet would run begins with
     `'`."""
