@@ -30,6 +30,7 @@ from service.kit.errors import (
     Unavailable,
 )
 from service.resources import Resources
+from service.retention.domain.retention import kept_until_member
 from service.subjects.domain.representation import public_subject
 from service.subjects.domain.subject import Subject
 from service.wiring import utc_now
@@ -75,7 +76,8 @@ async def create_subject(
         raise Retry(defer=error.retry_after) from None
     except CallsheetError as error:
         return {"error": _error_body(error)}
-    return {"subject": public_subject(subject)}
+    kept_until = kept_until_member(subject, resources.settings)
+    return {"subject": public_subject(subject) | kept_until}
 
 
 async def _create(

@@ -16,6 +16,8 @@ from service.kit.database.url import parse_database_url
 from service.kit.network.ports import parse_ports
 from service.kit.network.url_policy import parse_networks
 from service.kit.validation import ValidationContext, quotable
+from service.retention.domain.floors import floors, in_days
+from service.retention.domain.retention import kept_for
 
 PREFIX = "CALLSHEET_"
 
@@ -235,10 +237,16 @@ class Settings:
         "attempts. 0: for ever.",
     )
     retention_failed_days: int = _setting(
-        "180", parse.integer(0, 3650), "The same of failed subjects. 0: for ever."
+        "180",
+        parse.integer(0, 3650),
+        "Days that failed subjects are kept after their end, with their events, deliveries and "
+        "attempts. 0: for ever.",
     )
     retention_canceled_days: int = _setting(
-        "30", parse.integer(0, 3650), "The same of canceled subjects. 0: for ever."
+        "30",
+        parse.integer(0, 3650),
+        "Days that canceled subjects are kept after their end, with their events, deliveries and "
+        "attempts. 0: for ever.",
     )
     retention_callbacks_days: int = _setting(
         "35", parse.integer(0, 3650), "Days that raw callbacks are kept. 0: for ever."
@@ -246,16 +254,18 @@ class Settings:
     retention_answers_days: int = _setting(
         "14",
         parse.integer(0, 3650),
-        "Days that the answers of subscribers are kept; the rest of their attempts stays as long "
-        "as the subject. 0: as long as that too.",
+        "Days that the starts of subscribers' answers are kept; the rest of an attempt stays as "
+        "long as its subject. 0: as long as that too.",
     )
     retention_actions_days: int = _setting(
-        "400", parse.integer(0, 3650), "Days that the action log is kept. 0: for ever."
+        "400",
+        parse.integer(0, 3650),
+        "Days that the action log, and bulk operations that have ended, are kept. 0: for ever.",
     )
     retention_snapshot_days: int = _setting(
         "2",
         parse.integer(0, 3650),
-        "Days that the snapshot of each minute is kept: what waited in each stage. 0: for ever.",
+        "Days that it is kept what waited in each stage, minute by minute. 0: for ever.",
     )
     moment_file: str | None = _setting(
         "",
@@ -351,3 +361,17 @@ def _check_together(settings: Settings) -> None:
         raise SettingError(f"{PREFIX}PORT: must not be a port of {PREFIX}INNER_PORT")
     if settings.lease <= settings.provider_timeout:
         raise SettingError(f"{PREFIX}LEASE must be more than {PREFIX}PROVIDER_TIMEOUT")
+    _check_retention(settings)
+
+
+def _check_retention(settings: Settings) -> None:
+    """Refuse to keep anything for less than its floors: those who still need it would miss it."""
+    ages = kept_for(settings)
+    lowest = floors(settings.delivery_schedule, settings.task_deadline)
+    for kind, (floor, why) in lowest.items():
+        age = ages[kind]
+        if age is not None and age < floor:
+            raise SettingError(
+                f"{PREFIX}RETENTION_{kind.value.upper()}_DAYS: must be at least {in_days(floor)}, "
+                f"or 0 to keep them for ever: {why}"
+            )

@@ -56,7 +56,7 @@ async def cancel(api: Api) -> dict[str, Any]:
     return ended
 
 
-def keeping(api: Api, **days: int) -> Resources:
+def keeping(api: Api, **days: Any) -> Resources:  # noqa: ANN401
     """The resources, with other settings of retention."""
     return replace(api.resources, settings=replace(api.resources.settings, **days))
 

@@ -29,6 +29,8 @@ from service.kit.tracing import Span
 from service.provider.domain.model_capabilities import MODELS
 from service.request_context import public_path, resources
 from service.resources import Resources
+from service.retention.domain.retention import kept_until_member
+from service.settings import Settings
 from service.subjects.domain.representation import public_subject
 
 # Four images of 10 MB in Base64 (4/3 of that), and the other fields; no fifth fits.
@@ -49,7 +51,7 @@ async def create(request: Request) -> Response:
     parse = partial(validate, settings, caller.account_id, **_headers(request))
     accepted = await accept_body(request, caller.account_id, parse, Door.API)
     location = {"location": public_path(request, f"/v1/subjects/{accepted.subject.id}")}
-    subject = public_subject(accepted.subject) | caller.account_field
+    subject = _shown(caller, accepted, settings)
     return json_response(subject, 202 if accepted.created else 200, location)
 
 
@@ -102,7 +104,9 @@ async def create_batch(request: Request) -> Response:
         results = [
             next(accepted) if isinstance(item, CreateRequest) else item for item in validated
         ]
-    return json_response({"data": [_batch_item(caller, result) for result in results]}, 207)
+    settings = resources(request).settings
+    items = [_batch_item(caller, result, settings) for result in results]
+    return json_response({"data": items}, 207)
 
 
 async def _accept_traced(
@@ -136,10 +140,16 @@ def _validate_batch(
     return validated
 
 
-def _batch_item(caller: Caller, result: CreateResult) -> dict[str, Any]:
+def _shown(caller: Caller, accepted: Accepted, settings: Settings) -> dict[str, Any]:
+    """The subject of an accepted request, which may have ended where the request was repeated."""
+    kept_until = kept_until_member(accepted.subject, settings)
+    return public_subject(accepted.subject) | kept_until | caller.account_field
+
+
+def _batch_item(caller: Caller, result: CreateResult, settings: Settings) -> dict[str, Any]:
     if isinstance(result, CallsheetError):
         return {"status": status_of(result), "problem": error_body(result)}
-    shown = public_subject(result.subject) | caller.account_field
+    shown = _shown(caller, result, settings)
     return {"status": 202 if result.created else 200, "subject": shown}
 
 

@@ -3,7 +3,7 @@
 Idempotency keys, tries of a delivery and late callbacks all lead back to what ended before them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from service.intake.domain.create_request import KEY_TTL
@@ -22,17 +22,19 @@ def dedup_horizon(task_deadline: float) -> timedelta:
 
 def floors(
     delivery_schedule: Sequence[float], task_deadline: float
-) -> Iterator[tuple[Kind, timedelta, str]]:
-    """The floors of what is kept: of each kind the shortest time, and where it comes from, in
-    words. A kind may have several."""
-    horizon = dedup_horizon(task_deadline)
-    callbacks = "callbacks of the provider may come until then (TASK_DEADLINE)"
+) -> Mapping[Kind, tuple[timedelta, str]]:
+    """The shortest time that each kind may be kept, and where it comes from, in words."""
     tried = timedelta(seconds=sum(delivery_schedule) * (1 + SPREAD))
-    for kind in OUTCOMES.values():
-        yield kind, KEY_TTL, "idempotency keys are bound for 24 hours"
-        yield kind, tried, "deliveries are tried until then (DELIVERY_SCHEDULE, with its jitter)"
-        yield kind, horizon, callbacks
-    yield Kind.CALLBACKS, horizon, callbacks
+    callbacks = (
+        dedup_horizon(task_deadline),
+        "so long the provider's callbacks may still come (TASK_DEADLINE)",
+    )
+    subjects = max(
+        (KEY_TTL, "so long their idempotency keys are bound"),
+        (tried, "so long their deliveries are tried (DELIVERY_SCHEDULE, with its jitter)"),
+        callbacks,
+    )
+    return dict.fromkeys(OUTCOMES.values(), subjects) | {Kind.CALLBACKS: callbacks}
 
 
 def in_days(floor: timedelta) -> int:

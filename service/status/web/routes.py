@@ -20,6 +20,7 @@ from service.kit.http.request import Request
 from service.kit.http.requests import DEFAULT_LIMIT, MAX_LIMIT, Query, path_parameter, refuse_query
 from service.kit.http.responses import json_response, page
 from service.request_context import resources
+from service.retention.domain.retention import kept_until_member
 from service.status.steps import cancel as cancel_steps
 from service.status.steps import read as status_read
 from service.status.steps import why as why_steps
@@ -75,6 +76,7 @@ async def list_subjects(request: Request) -> Response:
     positions = await status_read.queue_positions(app_resources, found)
     shown = [
         public_subject(subject)
+        | kept_until_member(subject, app_resources.settings)
         | account_fields.get(subject.account_id, {})
         | await _why_member(request, subject, position)
         for subject, position in zip(found, positions, strict=True)
@@ -90,7 +92,8 @@ async def cancel(request: Request) -> Response:
         path_parameter(request, "subject_id"),
         actor_of(request, caller),
     )
-    return json_response(public_subject(subject) | caller.account_field)
+    kept_until = kept_until_member(subject, resources(request).settings)
+    return json_response(public_subject(subject) | kept_until | caller.account_field)
 
 
 async def _read(request: Request, account_id: str, subject_id: str) -> WaitingView:
@@ -149,6 +152,8 @@ async def _answer(
     shown |= caller.account_field
     if subject.finished_at is None:
         shown |= await _waiting_members(request, subject)
+    else:
+        shown |= kept_until_member(subject, resources(request).settings)
     return json_response(shown, 200, headers)
 
 
