@@ -171,6 +171,7 @@ async def test_pending_deliveries_are_canceled_and_the_erasure_is_told_in_their_
     subject_id = await succeeded_subject(api)
     await api.work(Work.DELIVER)  # the first fails, and the two others wait behind it
     tombstone = await erased_again(api, subject_id)
+    del tombstone["kept_until"]  # no event has it
     subscriber.requests.clear()
     clock.advance(86_400)
     await api.work(Work.DELIVER)

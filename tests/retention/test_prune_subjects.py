@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from structlog.typing import EventDict
 
+from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.retention.domain.kinds import Kind
 from service.retention.steps import prune, prune_walks, rounds
@@ -153,6 +154,22 @@ async def test_a_pending_erasure_keeps_its_subject(api: Api, clock: Clock) -> No
     await prune.prune(api.resources)
     assert (await rows(api.resources))["subjects"] == 0
     assert await fetch(api.resources, "SELECT * FROM erasures") == []
+
+
+async def test_a_tombstone_is_kept_as_long_as_what_tells_of_the_erasure(
+    api: Api, clock: Clock
+) -> None:
+    """Else a reader of the feed who is a little late would lose its place by it."""
+    ended = await cancel(api)
+    clock.advance(29 * DAY)
+    erased = (await api.http.delete(f"/v1/subjects/{ended['id']}")).json()
+    clock.advance(30 * DAY)
+    assert erased["kept_until"] == format_rfc3339(clock())
+    await prune.prune(api.resources)
+    assert (await rows(api.resources))["subjects"] == 1
+    clock.advance(0.001)
+    await prune.prune(api.resources)
+    assert await rows(api.resources) == dict.fromkeys(THEIRS, 0)
 
 
 async def test_the_last_pruned_event_of_each_feed_is_noted_with_it(api: Api, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from service.kit.http.request import Request
 from service.kit.http.requests import path_parameter, refuse_query
 from service.kit.http.responses import json_response
 from service.request_context import resources
+from service.retention.domain.retention import kept_until_member
 from service.subjects.domain.representation import public_subject
 
 
@@ -23,5 +24,6 @@ async def erase(request: Request) -> Response:
         path_parameter(request, "subject_id"),
         actor_of(request, caller),
     )
-    shown = public_subject(erased) | {"erasure": at_provider(erased)}
+    shown = public_subject(erased) | kept_until_member(erased, resources(request).settings)
+    shown |= {"erasure": at_provider(erased)}
     return json_response(shown | caller.account_field)

@@ -51,9 +51,10 @@ def kept_for(settings: Days) -> Mapping[Kind, timedelta | None]:
 
 
 def kept_until(subject: SubjectView, settings: Days) -> datetime | None:
-    """Until when a finished subject is kept at least; None: for ever."""
+    """Until when a finished subject is kept at least; None: for ever. One that was erased is as old
+    as what tells of that."""
     days = _DAYS[OUTCOMES[subject.state]](settings)
-    ended_at = subject.finished_at
+    ended_at = subject.erased_at or subject.finished_at
     return ended_at + timedelta(days=days) if ended_at and days else None
 
 
