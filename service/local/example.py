@@ -17,8 +17,8 @@ def write_example(path: Path) -> Path:
         "element_description": "A ball, seen from the front and from above",
         "reference_type": "image_refer",
         "element_image_list": {
-            "frontal_image": _picture("red"),
-            "refer_images": [{"image_url": _picture("darkred")}],
+            "frontal_image": _base64_of(picture("red")),
+            "refer_images": [{"image_url": _base64_of(picture("darkred"))}],
         },
         "tag_list": [{"tag_id": "o_104"}],
     }
@@ -26,10 +26,15 @@ def write_example(path: Path) -> Path:
     return path
 
 
-def _picture(colour: str) -> str:
-    """A PNG in Base64, without a data: prefix (rule P15)."""
+def picture(colour: str) -> bytes:
+    """A ball of this colour, as PNG."""
     image = Image.new("RGB", (SIDE, SIDE), "white")
     ImageDraw.Draw(image).ellipse((40, 40, SIDE - 40, SIDE - 40), fill=colour)
     file = io.BytesIO()
     image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
+
+
+def _base64_of(file: bytes) -> str:
+    """The file as a request has it, without a data: prefix (rule P15)."""
+    return base64.b64encode(file).decode()

@@ -7,6 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.local.example import picture
+from service.local.film import film
 from service.local.simulator import json_fields
 from service.local.simulator.faults import Fault
 from service.local.simulator.provider import SimulatedProvider
@@ -57,6 +59,30 @@ async def settings(request: Request) -> Response:
     return json_response(200, orjson.dumps(asdict(provider.settings)))
 
 
+async def scripts(request: Request) -> Response:
+    """GET: how far the scripts have come. POST: add one, `{"element_name": …, "steps": […]}`, for
+    the next create request of this name."""
+    provider: SimulatedProvider = request.app.state.provider
+    if request.method == "POST":
+        try:
+            provider.scripts.add(orjson.loads(await request.body()))
+        except ValueError as error:
+            return _bad_request(error)
+    return json_response(200, orjson.dumps(provider.scripts.as_json()))
+
+
+async def media(request: Request) -> Response:
+    """GET: a picture, a film, or (`bad`) what is neither; for requests that name media by URL."""
+    match request.path_params["name"]:
+        case "film.mp4":
+            return Response(film(), media_type="video/mp4")
+        case "bad":
+            return Response(b"neither a picture nor a film", media_type="image/png")
+        case name:
+            colour = "darkred" if name == "darkred.png" else "red"
+            return Response(picture(colour), media_type="image/png")
+
+
 async def callback_test(request: Request) -> Response:
     """POST `{"url": …}`: send the callback of the console's test button (rule P76)."""
     provider: SimulatedProvider = request.app.state.provider
@@ -103,5 +129,7 @@ ROUTES = [
     Route("/faults", faults, methods=["GET", "POST", "DELETE"]),
     Route("/settings", settings, methods=["GET", "POST"]),
     Route("/lies", lies, methods=["POST"]),
+    Route("/scripts", scripts, methods=["GET", "POST"]),
+    Route("/media/{name}", media),
     Route("/test-callback", callback_test, methods=["POST"]),
 ]

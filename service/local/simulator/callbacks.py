@@ -83,6 +83,12 @@ class CallbackSender:
         task = Task(str(self.new_id()), {"callback_url": url}, now, now, Fault(shape="current"))
         self.background.start(self._send(self._callback_about(task)))
 
+    async def send_once(self, task: Task, body: bytes, copies: int) -> None:
+        """Send this body about a task, and so many copies of it; none is sent again."""
+        callback = replace(self._callback_about(task), body=body)
+        for _ in range(1 + copies):
+            await self._attempt(callback)
+
     def _is_lost(self, task: Task) -> bool:
         self.lost_share_due += task.fault.lose_share
         due = self.lost_share_due >= 1 - 1e-9

@@ -20,6 +20,7 @@ from service.local.simulator.faults import Fault, Faults
 from service.local.simulator.journal import Journal
 from service.local.simulator.ledger import Ledger
 from service.local.simulator.options import Options, Settings
+from service.local.simulator.scripts import Scripts
 from service.local.simulator.tasks import Task, TaskStore, now_ms
 
 
@@ -35,8 +36,9 @@ class SimulatedProvider:
         self.faults = Faults()
         self.ledger = Ledger()
         self.tasks = TaskStore()
+        self.scripts = Scripts()
         self._journal = Journal(options.data) if options.data else None
-        self._background = Background()
+        self.background = Background()
         self._second, self._calls = 0, 0
 
     @asynccontextmanager
@@ -46,7 +48,7 @@ class SimulatedProvider:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.session:
             self.callback_sender = CallbackSender(
                 session=self.session,
-                background=self._background,
+                background=self.background,
                 ledger=self.ledger,
                 key=parse_whsec(secret) if secret else None,
                 settings=lambda: self.settings,
@@ -56,7 +58,7 @@ class SimulatedProvider:
             try:
                 yield
             finally:
-                await self._background.close()
+                await self.background.close()
                 if self._journal:
                     self._journal.close()
 
@@ -84,7 +86,7 @@ class SimulatedProvider:
             self._journal.add_created(task)
         queue = CallbackQueue()
         self.callback_sender.enqueue(queue, task)
-        self._background.start(self._run_task(task, queue))
+        self.background.start(self._run_task(task, queue))
         return task, queue
 
     def find_element(self, element_id: object) -> Task | None:
@@ -98,6 +100,19 @@ class SimulatedProvider:
         task.is_deleted = True
         if self._journal:
             self._journal.add_changed(task)
+
+    def create_scripted(self, body: dict[str, Any]) -> Task:
+        """Create a task that does nothing by itself."""
+        now = now_ms()
+        task = Task(
+            str(self.tasks.new_id()),
+            media.without_base64(body),
+            now,
+            now,
+            element_id=self.tasks.new_id(),
+        )
+        self.tasks.add(task)
+        return task
 
     def _check(self, body: dict[str, Any]) -> None:
         try:
@@ -120,7 +135,7 @@ class SimulatedProvider:
                 element_name=task.request.get("element_name"),
             )
             if not task.is_finished:
-                self._background.start(self._run_task(task, CallbackQueue()))
+                self.background.start(self._run_task(task, CallbackQueue()))
 
     async def _run_task(self, task: Task, queue: CallbackQueue) -> None:
         fault, settings = task.fault, self.settings

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.local.simulator import auth, codes, records, responses
+from service.local.simulator import auth, codes, records, responses, script_routes
 from service.local.simulator.codes import Refusal
 from service.local.simulator.faults import NO_FAULT, Fault
 from service.local.simulator.provider import SimulatedProvider
@@ -25,6 +25,9 @@ async def create_task(request: Request) -> Response:
     try:
         _authorize(provider, request)
         body = await _read_body(request)
+        script = provider.scripts.of_request(body)
+        if script is not None:
+            return await script_routes.create(provider, script, body)
         fault = provider.faults.next_for("create", body)
         _refuse(fault, unless=fault.accepts)
         task, queue = provider.create(body, fault)
@@ -49,6 +52,9 @@ async def query_task(request: Request) -> Response:
     fault = NO_FAULT
     try:
         _authorize(provider, request)
+        script = provider.scripts.of_task(name)
+        if script is not None:
+            return await script_routes.query(script)
         fault = provider.faults.next_for(
             "query", {**(task.request if task else {}), "external_task_id": external}
         )

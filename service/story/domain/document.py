@@ -106,7 +106,7 @@ def _moves(kept: Kept, entries: Sequence[Json]) -> list[Move]:
         if row["verdict"] == Verdict.APPLIED and row["status"] in STATUS_WORDS
     }
     told = [
-        ToldMove(state, str(format_rfc3339(row["created_at"])), state.value in by_callback)
+        ToldMove(state, row["created_at"], state.value in by_callback)
         for row in kept.events
         if (state := _STATE_OF_TYPE.get(row["type"])) not in (None, State.QUEUED)
         and state is not None

@@ -7,11 +7,12 @@ late look-up may bring the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from difflib import unified_diff
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from service.subjects.domain.lifecycle import RANK, Signal, State
 from service.subjects.domain.signal_record import times_learnt
@@ -26,7 +27,7 @@ class Move(Struct, frozen=True):
     after: State
     signal: Signal | None  # None: nobody kept what led to it
     source: str | None = None  # a SignalSource; likewise
-    at: str | None = None  # RFC 3339, by our clock: when it came first
+    at: Annotated[datetime, Meta(tz=True)] | None = None  # by our clock: when it came first
     times: int = 1  # in a row
 
     def __str__(self) -> str:
@@ -38,7 +39,7 @@ class ToldMove(Struct, frozen=True):
     """A move that made an event, as the event tells of it."""
 
     after: State
-    at: str
+    at: datetime
     by_callback: bool  # whether a callback is stored that brought it
 
 
@@ -72,7 +73,7 @@ def _kept_move(entry: Entry) -> Move:
         after=State(entry["after"]),
         signal=Signal(entry["signal"]),
         source=entry["source"],
-        at=entry["at"],
+        at=datetime.fromisoformat(entry["at"]),
         times=times_learnt(entry),
     )
 
