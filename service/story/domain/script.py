@@ -22,7 +22,6 @@ MAX_STEPS: Final = 500
 MAX_WAIT: Final = 1.0  # seconds before a callback, however long it took
 MAX_WAITS: Final = 8.0  # seconds that all of them wait
 MAX_COPIES: Final = 3  # of a callback
-ALREADY_EXISTS: Final = 1201  # the code of that refusal: rule P51
 RETRY_LATER: Final = 1302  # stands for a provider that could not be reached
 ODD_WORD: Final = "odd"  # stands for a status that nobody knows
 
@@ -35,7 +34,8 @@ class Step(Struct, frozen=True):
     kind: Literal["create", "poll", "callback"]
     answer: Answer = "task"  # to a create or a poll; `lost`: the connection is cut
     code: int | None = None  # of a refusal
-    accepts: bool = False  # whether the provider has the task after this create
+    # Whether the provider has the task after this create; None: nobody knew then.
+    accepts: bool | None = False
     status: str = "submitted"  # that the answer or the callback tells
     incomplete: bool = False  # a success without what was made
     seconds: float | None = None  # the status' time, after the first call; None: that of the step
@@ -79,16 +79,17 @@ def _in_order(story: StoryFile) -> list[PlayedSignal]:
     """The signals in the order in which they were decided on. A callback that came to nothing
     stands behind the move that it was late for: else it would be in time when it is played back."""
 
-    def place(signal: PlayedSignal) -> tuple[datetime, int]:
+    def place(signal: PlayedSignal) -> tuple[datetime, int, bool]:
         rank = _rank(signal)
         if signal.source != SignalSource.CALLBACK or rank is None:
-            return signal.at, RANK[signal.after] if signal.after else 0
+            return signal.at, RANK[signal.after] if signal.after else 0, False
         applied = signal.verdict == Verdict.APPLIED
         for move in story.moves:
             reached = RANK[move.after]
             if move.at is not None and (reached == rank if applied else reached >= rank):
-                return (move.at if applied else max(signal.at, move.at)), reached
-        return signal.at, rank
+                at = move.at if applied else max(signal.at, move.at)
+                return at, reached, not applied
+        return signal.at, rank, not applied
 
     return sorted(story.signals, key=place)
 
@@ -106,7 +107,7 @@ def _step(story: StoryFile, signal: PlayedSignal) -> Iterator[Step]:
             if not _was_lost_before(story, signal):
                 yield _timed(story, signal, _answer("create", signal))
         case SignalSource.CLOCK if signal.signal is Signal.LOST:
-            yield Step("create", "lost")
+            yield Step("create", "lost", accepts=None)
         case SignalSource.POLL:
             yield _timed(story, signal, _answer("poll", signal))
         case SignalSource.CALLBACK if signal.verdict not in (Verdict.UNKNOWN, Verdict.MISMATCH):
@@ -128,15 +129,16 @@ def _answer(kind: Literal["create", "poll"], signal: PlayedSignal) -> Step:
             status = signal.status or ODD_WORD
             return Step(kind, accepts=kind == "create", status=status, incomplete=made_nothing)
         case "already_exists":
-            return Step(kind, "exists", code=ALREADY_EXISTS)
+            return Step(kind, "exists", accepts=None)
         case "task_not_found":
             return Step(kind, "not_found")
         case "retry_later" if signal.code is None:
             return Step(kind, "refusal", code=RETRY_LATER)
-        case _ if signal.code:
-            return Step(kind, "refusal", code=signal.code)
+        case outcome if signal.code:
+            accepts = None if outcome == "outcome_unknown" else False
+            return Step(kind, "refusal", code=signal.code, accepts=accepts)
         case _:
-            return Step(kind, "lost")
+            return Step(kind, "lost", accepts=None)
 
 
 def _callback(signal: PlayedSignal) -> Step:
@@ -159,18 +161,14 @@ def _timed(story: StoryFile, signal: PlayedSignal, step: Step) -> Step:
 
 
 def _with_accepted(steps: Sequence[Step]) -> list[Step]:
-    """The steps; a create whose answer was lost was accepted if the provider had the task later,
-    before another create."""
+    """The steps; a create of which nobody knew was accepted if the provider had the task later,
+    before it said that there is none."""
     made: list[Step] = []
     has_task = False
     for step in reversed(steps):
-        if step.kind == "create":
-            made.append(replace(step, accepts=step.accepts or has_task))
-            has_task = False
-        else:
-            found = step.kind == "callback" or step.answer == "task"
-            has_task = has_task or found
-            made.append(step)
+        known = step.accepts if step.accepts is not None else has_task
+        made.append(replace(step, accepts=known) if step.kind == "create" else step)
+        has_task = step.answer != "not_found" and (has_task or step.answer == "task")
     return made[::-1]
 
 
