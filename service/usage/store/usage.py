@@ -9,7 +9,7 @@ from sqlalchemy import TextClause, text
 
 from service.kit.database.connection import Connection
 from service.usage.domain.usage import Outcome
-from service.usage.store.day_table import ENDED, SUMS
+from service.usage.store.day_table import ACCOUNT, ENDED, SUMS
 
 
 class UsageRow(Struct, frozen=True):
@@ -25,9 +25,10 @@ class UsageRow(Struct, frozen=True):
     creates_saved: int  # creates that were not sent, as a look-up or a callback knew the task
 
 
-def _read(of_account: str) -> TextClause:
-    """`of_account` is a condition on the column account_id. One statement, and so one view of the
-    tables: what is pruned meanwhile is counted once. Each day is read by itself, by an index."""
+def _read(of_account: str, of_subject: str) -> TextClause:
+    """`of_account` is a condition on the column account_id, and so is `of_subject`, which is not
+    served by an index: none has an account's subjects by their ends. One statement, and so one view
+    of the tables: what is pruned meanwhile is counted once. Each day is read by itself."""
     return text(f"""
         WITH days AS MATERIALIZED (
             SELECT d.day, r.day IS NOT NULL AS reckoned
@@ -48,8 +49,8 @@ def _read(of_account: str) -> TextClause:
             ) u
             UNION ALL
             SELECT days.day, kept.* FROM days CROSS JOIN LATERAL (
-                SELECT s.account_id, {SUMS} FROM subjects s
-                WHERE NOT days.reckoned AND {ENDED} AND {of_account}
+                SELECT {SUMS} FROM subjects s
+                WHERE NOT days.reckoned AND {ENDED} AND {of_subject}
                 AND s.finished_at >= CAST(days.day AS timestamp) AT TIME ZONE 'UTC'
                 AND s.finished_at < CAST(days.day + 1 AS timestamp) AT TIME ZONE 'UTC'
                 GROUP BY 1, 2, 3
@@ -66,8 +67,8 @@ def _read(of_account: str) -> TextClause:
     """)  # noqa: S608 - only our own words are put in
 
 
-_READ_ACCOUNT = _read("account_id = :account_id")
-_READ_ALL = _read("true")
+_READ_ACCOUNT = _read("account_id = :account_id", f"{ACCOUNT} = :account_id")
+_READ_ALL = _read("true", "true")
 _ADD_REFUSALS = text("""
     INSERT INTO refusals AS r (day, account_id, reference_type, count)
     SELECT day, account_id, reference_type, count
