@@ -9,6 +9,7 @@ from pathlib import Path
 from service import cli_operations_arguments as operators
 from service.accounts.domain.scopes import DEFAULT_SCOPES, SCOPES
 from service.callbacks.domain.sources import PROVIDER
+from service.cli_erasure_arguments import add_erase_command
 from service.cli_operations_arguments import Add
 from service.kit import setting_parsers
 from service.kit.crypto.key_formats import parse_whsec
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "Encrypt all stored secrets anew after CALLSHEET_SECRET_KEY has changed",
         "callsheet reencrypt",
     )
+    add_erase_command(command)
     operators.add_audit_command(command)
     operators.add_actions_command(command)
     operators.add_usage_command(command)
@@ -178,7 +180,14 @@ def _keys_commands(command: Add) -> None:
         "Revoke an API key: within a second every request with it is refused",
         "callsheet keys revoke key_01ka2v6r3n8x5q9w7e4t1y0z2m",
     )
-    revoke.add_argument("id", help="the key's id, as `callsheet keys list` shows it")
+    which = revoke.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", help="the key's id, as `callsheet keys list` shows it")
+    which.add_argument(
+        "--from",
+        dest="file",
+        metavar="FILE",
+        help="a log file, or - for standard input, whose revocations are done again",
+    )
 
 
 def _secrets_commands(command: Add) -> None:

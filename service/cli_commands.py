@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from service import cli_operations
+from service import cli_erasure, cli_operations
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
@@ -157,6 +157,8 @@ async def _keys_list(resources: Resources, given: argparse.Namespace) -> int:
 
 @_with_resources
 async def _keys_revoke(resources: Resources, given: argparse.Namespace) -> int:
+    if given.file is not None:
+        return await cli_erasure.revoke_from(resources, given.file)
     revoked = await api_keys.revoke(resources, given.id, actor=command_line())
     print(_key_line(revoked, len(revoked.key.account_name)))
     return 0
@@ -296,6 +298,7 @@ COMMANDS: Mapping[str, Command] = {
     "holds": _with_resources(cli_operations.list_holds),
     "actions": _with_resources(cli_operations.list_actions),
     "usage": _with_resources(cli_operations.show_usage),
+    "erase": _with_resources(cli_erasure.erase),
     "reencrypt": _reencrypt,
     "audit": _with_resources(cli_operations.look_for_violations),
 }

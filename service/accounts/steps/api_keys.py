@@ -3,10 +3,12 @@
 A key is shown once. Only its hash is stored, and of a key pair the encrypted secret key beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+import structlog
 
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
@@ -20,6 +22,8 @@ from service.kit.errors import FieldError, Invalid, NotFound
 from service.kit.text import encode_base64url
 from service.kit.timestamps import format_rfc3339, parse_duration
 from service.resources import Resources
+
+log = structlog.get_logger()
 
 KEY_BYTES = 32
 ACCESS_KEY_BYTES = 16
@@ -156,15 +160,42 @@ async def revoke(resources: Resources, key_id: str, *, actor: Actor | None = Non
 
     A key that is revoked already stays so. NotFound if there is no key of this id.
     """
+    key, _ = await _revoke(resources, key_id, actor)
+    if key is None:
+        raise NotFound("There is no API key of this id. See `callsheet keys list`.")
+    return _view(key, resources.clock())
+
+
+async def revoke_again(
+    resources: Resources, key_ids: Iterable[str], actor: Actor | None = None
+) -> tuple[int, int, int]:
+    """Revoke keys that log lines say were revoked, after a restore: how many were by this, how many
+    had been, and how many ids no key has."""
+    revoked, before, unknown = 0, 0, 0
+    for key_id in key_ids:
+        key, changed = await _revoke(resources, key_id, actor)
+        revoked += changed
+        before += key is not None and not changed
+        unknown += key is None
+    return revoked, before, unknown
+
+
+async def _revoke(
+    resources: Resources, key_id: str, actor: Actor | None
+) -> tuple[ApiKey | None, bool]:
+    """The key of this id, which is revoked now, None if there is none; and whether this did it.
+    That is one log line of ids and moment, which is kept outside the database."""
+    now = resources.clock()
     async with resources.database.transaction() as tx:
-        account_id = await api_keys.revoke(tx, key_id, resources.clock())
+        account_id = await api_keys.revoke(tx, key_id, now)
         if account_id is not None:
             action = Action(ActionKind.KEY_REVOKED, key_id, account_id)
             await action_log.record(tx, resources, actor, action)
         key = await api_keys.get(tx, key_id)
-    if key is None:
-        raise NotFound("There is no API key of this id. See `callsheet keys list`.")
-    return _view(key, resources.clock())
+    if account_id is not None:
+        at = format_rfc3339(now)
+        log.info("keys", action="key_revoked", key=key_id, account=account_id, at=at)
+    return key, account_id is not None
 
 
 def _scope_errors(scopes: Sequence[str]) -> list[FieldError]:
