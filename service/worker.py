@@ -154,19 +154,20 @@ def _coroutine(function: Callable[..., Coroutine[Any, Any, Any]]) -> WorkerCorou
 async def run_arq(resources: Resources, pool: ArqRedis) -> None:
     """Run arq's worker; it ends at the first error of Redis, or when this process is held."""
     arq_worker = make_arq_worker(resources, pool)
-    running = asyncio.create_task(arq_worker.async_run())
-    held = asyncio.create_task(resources.home.until_shut())
+    stopping = asyncio.create_task(_stop_when_held(resources, arq_worker))
     try:
-        await asyncio.wait([running, held], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
+        await arq_worker.async_run()
     finally:
-        for task in (running, held):
-            task.cancel()
-        await asyncio.gather(running, held, return_exceptions=True)
+        stopping.cancel()
         with contextlib.suppress(*REDIS_ERRORS):
             async with asyncio.timeout(REDIS_TIMEOUT):  # a Redis that hangs must not keep us
                 await arq_worker.close()
+
+
+async def _stop_when_held(resources: Resources, arq_worker: ArqWorker) -> None:
+    await resources.home.until_shut()
+    if arq_worker.main_task is not None:
+        arq_worker.main_task.cancel()
 
 
 async def take_jobs(resources: Resources, redis_url: str) -> None:

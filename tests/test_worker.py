@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from arq.connections import ArqRedis, RedisSettings, create_pool
 from structlog.typing import EventDict
 
 from service import worker
+from service.installation.steps import note_moment
 from service.kit.database import listen
 from service.local.ports import free_port
 from service.local.server import Server
@@ -258,3 +260,27 @@ async def test_a_sweep_that_fails_keeps_none_of_the_others_from_being_made(
         await wait_until(forgotten)
         await wait_until(lambda: "fault" in logged_actions(logged))
     take_out_faults(logged)
+
+
+async def test_a_worker_that_is_held_leaves_jobs_to_others_until_it_is_no_more(
+    api: Api, redis: ArqRedis, logged: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(note_moment, "NOTED_EVERY", timedelta(seconds=0.05))
+    settings = settings_without_sweeps(api)
+    async with running_worker(settings):
+        await wait_until_taking_jobs(redis)
+        await fetch(
+            api.resources, "UPDATE installation SET held_reason = 'as asked', held_since = now()"
+        )
+        await wait_until(lambda: "installation_held" in logged_actions(logged))
+        await redis.enqueue_job("create_subject", "acme", request_body())
+        waiting = await api.create()
+        assert (await api.read(waiting["id"]))["state"] == "queued"
+        assert await redis.zcard(settings.queue_name) == 1
+        await fetch(api.resources, "UPDATE installation SET held_reason = NULL, held_since = NULL")
+        await api.wait_until_finished(waiting["id"])
+
+        async def taken() -> bool:
+            return not await redis.zcard(settings.queue_name)
+
+        await wait_until(taken)
