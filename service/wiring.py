@@ -67,7 +67,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     provider = ProviderClient(
         settings.provider_url, _credentials(settings), settings.provider_timeout, utc_now
     )
-    snapshots = SnapshotCache()
+    snapshots, home = SnapshotCache(), Home(settings.public_url)
     try:
         async with (
             WebhookSender(guard) as sender,
@@ -85,11 +85,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 encryptor=encryptor,
                 key_owners=KeyOwnerCache(),
                 send_settings=SendSettingsCache(settings, encryptor),
-                conditions=ConditionsCache(settings),
+                conditions=ConditionsCache(settings, home),
                 typical_durations=TypicalDurations(),
                 unreadable_answer_throttle=UnreadableAnswerThrottle(),
                 webhook_secrets=WebhookSecretCache(settings, encryptor),
-                home=Home(settings.public_url),
+                home=home,
                 snapshots=snapshots,
                 test_slots=Limiter(MAX_TESTS, MAX_TESTS_PER_ACCOUNT),
                 count_slots=Limiter(MAX_COUNTS, MAX_COUNTS_PER_ACCOUNT),

@@ -16,6 +16,7 @@ from service.subscribers.domain.subscriber import SubscriberState
 from tests.support.subjects import NOW
 from tests.support.waiting_rows import (
     CALM,
+    RESTORED,
     conditions,
     deliveries,
     hold,
@@ -94,6 +95,18 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
         WhyCode.DISABLED,
         "The subscriber is disabled, as it answered 410 Gone.",
         -20,
+        None,
+    ),
+    (
+        {"due_at": moment(20), "leased": True},
+        {},
+        replace(CALM, installation=RESTORED),
+        WhyCode.HELD_COPY,
+        (
+            "This database was restored from a backup: nothing is sent until an operator lets it go "
+            "on."
+        ),
+        0,
         None,
     ),
     (
@@ -244,6 +257,13 @@ def test_each_reason_of_a_delivery_has_its_sentence_and_its_bounds(
         (DISABLED, CALM, WhyCode.DISABLED, -50, None),
         (OPEN, CALM, WhyCode.CIRCUIT_OPEN, -70, 8),
         ({"state_since": moment(-90)}, HELD, WhyCode.HELD, -5, None),
+        (
+            {"state_since": moment(-90)},
+            replace(HELD, installation=RESTORED),
+            WhyCode.HELD_COPY,
+            -3,
+            None,
+        ),
         (
             {"current_rate": 1.0, "rate_limited_until": moment(3), "rate_changed_at": moment(-2)},
             CALM,

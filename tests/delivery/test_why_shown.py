@@ -57,6 +57,11 @@ CASES: dict[WhyCode, tuple[str, float, float | None]] = {
     WhyCode.DUE: ("SELECT $1::timestamptz", -5, 1),
     WhyCode.PAUSED: ("UPDATE subscribers SET state = 'paused', state_since = $1", 0, None),
     WhyCode.DISABLED: ("UPDATE subscribers SET state = 'disabled', state_since = $1", 0, None),
+    WhyCode.HELD_COPY: (
+        "UPDATE installation SET held_reason = 'It went back.', held_since = $1",
+        0,
+        None,
+    ),
     WhyCode.HELD: (HOLD, 0, None),
     WhyCode.CIRCUIT_OPEN: (
         """INSERT INTO subscriber_health
@@ -85,6 +90,7 @@ CASES: dict[WhyCode, tuple[str, float, float | None]] = {
 OF_SUBSCRIBERS = {
     WhyCode.PAUSED,
     WhyCode.DISABLED,
+    WhyCode.HELD_COPY,
     WhyCode.HELD,
     WhyCode.CIRCUIT_OPEN,
     WhyCode.SLOWED,

@@ -17,12 +17,19 @@ from tests.support.api import Api
 from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.database_access import READ_ONLY, WRITABLE
+from tests.support.deliveries import CLOSED_PORT
 from tests.support.holds import hold
 from tests.support.request_bodies import request_body
 from tests.support.waiting import wait_until
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'"
-WELL = {"postgres": "ok", "redis": "ok", "provider": "ok", "holds": "ok"}
+WELL = {
+    "postgres": "ok",
+    "redis": "ok",
+    "provider": "ok",
+    "holds": "ok",
+    "installation": "ok",
+}
 
 
 async def ready(api: Api, status: int = 200) -> dict[str, Any]:
@@ -174,3 +181,13 @@ async def test_probes_that_overlap_all_read_what_was_found(api: Api) -> None:
 
     assert [*await asyncio.gather(ask(), ask(), ask())] == [["ready"] * 3] * 3
     await bounded.close()
+
+
+async def test_a_held_copy_is_ready_and_says_why_and_tests_no_subscriber(api: Api) -> None:
+    await fetch(api.resources, "UPDATE installation SET public_url = 'https://home.example'")
+    found = await ready(api)
+    assert found["status"] == "held"
+    assert "that of https://home.example, and PUBLIC_URL is" in found["checks"]["installation"]
+    made = await api.subscribe(CLOSED_PORT)
+    answer = await api.http.post(f"/v1/subscribers/{made['id']}/test")
+    assert (answer.status_code, answer.json()["code"]) == (409, "installation_held")

@@ -15,7 +15,16 @@ from service.subjects.domain.subject import WaitingView
 from service.subjects.domain.why import Why, WhyCode
 from service.submission.domain.parallel_limit import ParallelLimit
 from tests.support.subjects import NOW
-from tests.support.waiting_rows import CALM, conditions, hold, moment, subjects, waiting_subject
+from tests.support.waiting_rows import (
+    CALM,
+    COPY,
+    RESTORED,
+    conditions,
+    hold,
+    moment,
+    subjects,
+    waiting_subject,
+)
 from tests.support.why_rules import check_why
 
 DEADLINE = moment(86_400)
@@ -36,7 +45,7 @@ def test_every_subject_that_is_not_finished_has_a_reason(
         return
     assert why is not None
     check_why(why, NOW)
-    if subject.deadline > NOW and why.code is not WhyCode.NO_WORKER:
+    if subject.deadline > NOW and why.code not in {WhyCode.NO_WORKER, WhyCode.HELD_COPY}:
         assert why.until is not None
         assert why.until <= subject.deadline
 
@@ -136,6 +145,28 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
         ),
         0,
         86_400,
+    ),
+    (
+        {},
+        replace(CALM, holds=[HOLD], installation=COPY),
+        WhyCode.HELD_COPY,
+        (
+            "This database is a copy, or its address has changed: nothing is sent until an operator "
+            "says which."
+        ),
+        0,
+        None,
+    ),
+    (
+        SUBMITTING | {"deadline": moment(-1)},
+        replace(CALM, installation=RESTORED),
+        WhyCode.HELD_COPY,
+        (
+            "This database was restored from a backup: nothing is sent until an operator lets it go "
+            "on."
+        ),
+        0,
+        None,
     ),
     (
         {},

@@ -179,7 +179,8 @@ async def test_a_list_and_each_of_its_subjects_say_the_same(api: Api) -> None:
     for _ in range(3):
         await api.create()
     settings = replace(api.resources.settings, provider_parallel=1)
-    app = build(replace(api.resources, settings=settings, conditions=ConditionsCache(settings)))
+    conditions = ConditionsCache(settings, api.resources.home)
+    app = build(replace(api.resources, settings=settings, conditions=conditions))
     transport, headers = httpx.ASGITransport(app), api.http.headers
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as http,

@@ -75,7 +75,8 @@ class World:
     def resources(self) -> Resources:
         """With no memory of the conditions of a moment ago."""
         resources = self.api.resources
-        return replace(resources, conditions=ConditionsCache(resources.settings))
+        conditions = ConditionsCache(resources.settings, resources.home)
+        return replace(resources, conditions=conditions)
 
     async def populate(self) -> None:
         await self.api.subscribe(self.target.url)

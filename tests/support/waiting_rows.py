@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.delivery_why import WaitingDelivery
 from service.delivery.domain.subscriber_why import WaitingSubscriber
+from service.installation.domain.installation import Held, HeldBecause
 from service.operations.domain.hold import Hold, HoldTarget
 from service.status.domain.conditions import Conditions
 from service.subjects.domain.lifecycle import POLLED, TERMINAL, State
@@ -16,6 +17,8 @@ from service.submission.domain.parallel_limit import ParallelLimit
 from service.subscribers.domain.subscriber import SubscriberState
 from tests.support.subjects import NOW
 
+COPY = Held(HeldBecause.ELSEWHERE, "It is a copy.", None)
+RESTORED = Held(HeldBecause.WENT_BACK, "It went back.", NOW - timedelta(seconds=3))
 CALM = Conditions(
     worker_runs=True,
     sweep_interval=timedelta(seconds=1),
@@ -62,6 +65,7 @@ conditions = st.builds(
     configured_limit=st.integers(1, 20),
     with_provider=st.integers(0, 30),
     typical_durations=st.just(CALM.typical_durations),
+    installation=st.sampled_from([None, None, COPY, RESTORED]),
 )
 
 

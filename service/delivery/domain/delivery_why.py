@@ -55,6 +55,9 @@ def _pending(
     delivery: WaitingDelivery, subscriber: WaitingSubscriber, conditions: Conditions, now: datetime
 ) -> Why:
     since, due_at = min(delivery.waits_since, now), delivery.due_at
+    held_copy = conditions.held_copy(since, now)
+    if held_copy is not None:
+        return held_copy
     if delivery.leased and due_at is not None and due_at > now:
         return Why(WhyCode.HELD_LEASE, "A worker is sending it.", since, due_at)
     why = stopped(subscriber, since, conditions, now)

@@ -69,7 +69,9 @@ def stopped(
             )
             return Why(WhyCode.PAUSED, text, since, None)
         case SubscriberState.ACTIVE:
-            return conditions.held(HoldTarget.DELIVERIES, subscriber.account_id, since, now)
+            held_copy = conditions.held_copy(since, now)
+            held = conditions.held(HoldTarget.DELIVERIES, subscriber.account_id, since, now)
+            return held_copy or held
         case _:
             assert_never(subscriber.state)
 

@@ -40,11 +40,14 @@ class Home:
         if moment is not None:
             self._noted = max(moment, self._noted or moment)
 
+    def held_by(self, found: Installation) -> Held | None:
+        """Why this process is held where the installation stands so; None: it is not."""
+        return held(found, self.url, self.noted(found.id))
+
     def see(self, found: Installation) -> None:
         """Take the installation as it stands, after what is remembered of it."""
         self.looks += 1
-        noted = self.noted(found.id)
-        self.held = held(found, self.url, noted)
+        self.held = self.held_by(found)
         self.remember(found.id, None if self.held else found.last_moment)
         noted = self.noted(found.id)
         self.fence = Fence(self.url, noted and noted - STEP_BACK)

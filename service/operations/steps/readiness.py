@@ -1,4 +1,5 @@
-"""Readiness: whether Postgres, Redis and the provider can be used, and what is held."""
+"""Readiness: whether Postgres, Redis and the provider can be used, and what is held: by
+operators, or all, as the database is a copy or was restored."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ import structlog
 
 from service import job_queue
 from service.accounts.store import api_keys
+from service.installation.store import installation
 from service.kit.errors import TABLES_MISSING, Unavailable
 from service.kit.timestamps import format_rfc3339
 from service.operations.domain.hold import Hold
@@ -23,14 +25,19 @@ log = structlog.get_logger()
 NOT_CONFIGURED = "not configured"  # what is optional, and is left out
 REDIS_AWAY = "cannot be reached: jobs are not taken"
 # What is said of Postgres, and of what is read from it, then.
-UNREACHED = {"postgres": "does not answer in time", "provider": "ok", "holds": "ok"}
+UNREACHED = {
+    "postgres": "does not answer in time",
+    "provider": "ok",
+    "holds": "ok",
+    "installation": "ok",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """The result of a readiness check."""
 
-    # Of postgres, redis, provider and holds: "ok", NOT_CONFIGURED, or what is wrong.
+    # Of postgres, redis, provider, holds and installation: "ok", NOT_CONFIGURED, or what is wrong.
     checks: dict[str, str]
 
     @property
@@ -40,9 +47,12 @@ class Health:
 
     @property
     def status(self) -> str:
-        """`ready`, `degraded` (work waits, and nothing is lost) or `unavailable`."""
+        """`ready`, `degraded` (work waits, and nothing is lost), `held` (all of it waits, until
+        somebody says what the database is) or `unavailable`."""
         if not self.usable:
             return "unavailable"
+        if self.checks["installation"] != "ok":
+            return "held"
         return "ready" if set(self.checks.values()) <= {"ok", NOT_CONFIGURED} else "degraded"
 
 
@@ -103,6 +113,7 @@ async def _postgres(resources: Resources) -> dict[str, str]:
             state = await provider_state.read(tx)
             unreadable = degraded_reason(await unreadable_answers.read_count(tx), resources.clock())
             held = _held(await holds.in_force(tx, resources.clock()))
+            held_copy = resources.home.held_by(await installation.read(tx))
     except Unavailable as error:
         failed = TABLES_MISSING if str(error) == TABLES_MISSING else failing
         return UNREACHED | {"postgres": failed}
@@ -113,7 +124,12 @@ async def _postgres(resources: Resources) -> dict[str, str]:
     provider = unreadable or "ok"
     if state.stopped_code is not None:
         provider = f"submission is stopped by the provider's code {state.stopped_code}"
-    return {"postgres": "ok", "provider": provider, "holds": held}
+    return {
+        "postgres": "ok",
+        "provider": provider,
+        "holds": held,
+        "installation": "ok" if held_copy is None else held_copy.text,
+    }
 
 
 def _held(in_force: Sequence[Hold]) -> str:

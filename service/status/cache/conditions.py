@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from service.installation.cache.home import Home
+from service.installation.store import installation
 from service.kit.database.database import Database
 from service.operations.store import holds
 from service.reconciliation.cache.typical_durations import DEFAULT_DURATIONS
@@ -18,8 +20,9 @@ MAX_AGE = timedelta(seconds=1)  # so that however much is read, this is read onc
 class ConditionsCache:
     """One for each process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, home: Home) -> None:
         self._settings = settings
+        self._home = home
         self._read_at: datetime | None = None
         self._conditions: Conditions | None = None
         self._reading = asyncio.Lock()
@@ -46,6 +49,7 @@ class ConditionsCache:
             provider = await provider_state.read(tx)
             holds_in_force = await holds.in_force(tx, now)
             worker_runs = await workers.worker_runs(tx)
+            held = self._home.held_by(await installation.read(tx))
         durations: Mapping[str, float] = provider.typical_durations or {}
         return Conditions(
             worker_runs=worker_runs,
@@ -57,4 +61,5 @@ class ConditionsCache:
             configured_limit=self._settings.provider_parallel,
             with_provider=provider.tasks,
             typical_durations={**DEFAULT_DURATIONS, **durations},
+            installation=held,
         )

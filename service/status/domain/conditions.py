@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from msgspec import Struct
 
+from service.installation.domain.installation import Held, HeldBecause
 from service.operations.domain.hold import Hold, HoldTarget
 from service.subjects.domain.why import Why, WhyCode, in_words
 from service.submission.domain.parallel_limit import ParallelLimit, current_limit
+
+_HELD_COPY: Final = {
+    HeldBecause.ELSEWHERE: "This database is a copy, or its address has changed: nothing is sent "
+    "until an operator says which.",
+    HeldBecause.WENT_BACK: "This database was restored from a backup: nothing is sent until an "
+    "operator lets it go on.",
+}
 
 
 class Conditions(Struct, frozen=True):
@@ -22,10 +31,20 @@ class Conditions(Struct, frozen=True):
     configured_limit: int  # subjects that may be with the provider at once
     with_provider: int  # subjects that are, from claim to end
     typical_durations: Mapping[str, float]  # seconds that a task takes, by reference type
+    installation: Held | None = None  # why this process is held, and all else waits; None: it isn't
 
     def parallel_limit(self, now: datetime) -> int:
         """How many subjects may be with the provider at this time."""
         return current_limit(self.learnt_limit, self.configured_limit, now)
+
+    def held_copy(self, since: datetime, now: datetime) -> Why | None:
+        """Why whatever has waited since then is held with all else; None if it is not. Only
+        operators are shown whose the database is."""
+        held = self.installation
+        if held is None:
+            return None
+        text = _HELD_COPY[held.because]
+        return Why(WhyCode.HELD_COPY, text, min(max(since, held.since or since), now), None)
 
     def held(self, what: HoldTarget, account_id: str, since: datetime, now: datetime) -> Why | None:
         """Why what an account has waited with since then is held; None if no hold is in force. Only

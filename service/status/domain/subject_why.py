@@ -1,7 +1,7 @@
 """Why a subject that is not finished waits: a total function over its row and the conditions.
 
-The deadline ends every waiting of a subject, so no `until` is later; only without a worker does
-nothing end it.
+The deadline ends every waiting of a subject, so no `until` is later; only without a worker, and
+while the database is held as a copy, does nothing end it.
 """
 
 from datetime import datetime, timedelta
@@ -21,6 +21,9 @@ def subject_why(
 ) -> Why | None:
     """Why a subject waits at `now`; None if it is finished. `position` is its place among the
     queued subjects of its account, from 1; None: it is not queued, or nobody has counted."""
+    held_copy = conditions.held_copy(subject.updated_at, now)
+    if subject.finished_at is None and held_copy is not None:
+        return held_copy
     if subject.finished_at is None and subject.deadline <= now:
         why = conditions.due("ends it, as its deadline has passed", subject.deadline, now)
         return replace(why, code=WhyCode.DEADLINE_PASSED) if why.until else why

@@ -42,6 +42,7 @@ class WhyCode(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # the subscriber failed again and again
     PAUSED = "paused"  # the subscriber is paused, by its account or an operator
     DISABLED = "disabled"  # the subscriber is disabled
+    HELD_COPY = "held_copy"  # the database is a copy, or was restored, and nobody has said what
     HELD = "held"  # an operator holds submissions or deliveries
     DUE = "due"  # nothing is in the way: a worker is about to take it
     NO_WORKER = "no_worker"  # it is due, and no worker runs
@@ -64,6 +65,7 @@ MENDED_BY: Final[Mapping[WhyCode, MendedBy]] = MappingProxyType(
         WhyCode.CIRCUIT_OPEN: MendedBy.SUBSCRIBER,
         WhyCode.PAUSED: MendedBy.CALLER,
         WhyCode.DISABLED: MendedBy.CALLER,
+        WhyCode.HELD_COPY: MendedBy.OPERATOR,
         WhyCode.HELD: MendedBy.OPERATOR,
         WhyCode.DUE: MendedBy.TIME,
         WhyCode.NO_WORKER: MendedBy.OPERATOR,
@@ -78,6 +80,7 @@ ENDLESS: Final = frozenset(
         WhyCode.SLOWED,
         WhyCode.PAUSED,
         WhyCode.DISABLED,
+        WhyCode.HELD_COPY,
         WhyCode.HELD,
         WhyCode.NO_WORKER,
     }
