@@ -103,8 +103,8 @@ ROWS: list[tuple[Changes, Changes, Conditions, WhyCode, str, float, float | None
         replace(CALM, installation=RESTORED),
         WhyCode.HELD_COPY,
         (
-            "This database was restored from a backup: nothing is sent until an operator lets it go "
-            "on."
+            "This database was restored from a backup: nothing is sent until an operator lets it "
+            "go on."
         ),
         0,
         None,

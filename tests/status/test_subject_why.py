@@ -151,8 +151,8 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
         replace(CALM, holds=[HOLD], installation=COPY),
         WhyCode.HELD_COPY,
         (
-            "This database is a copy, or its address has changed: nothing is sent until an operator "
-            "says which."
+            "This database is a copy, or its address has changed: nothing is sent until an "
+            "operator says which."
         ),
         0,
         None,
@@ -162,8 +162,8 @@ ROWS: list[tuple[dict[str, Any], Conditions, WhyCode, str, float, float | None]]
         replace(CALM, installation=RESTORED),
         WhyCode.HELD_COPY,
         (
-            "This database was restored from a backup: nothing is sent until an operator lets it go "
-            "on."
+            "This database was restored from a backup: nothing is sent until an operator lets it "
+            "go on."
         ),
         0,
         None,
