@@ -17,6 +17,7 @@ from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
 from service.callbacks.domain.sources import PROVIDER
 from service.callbacks.steps import reverify, webhook_secrets
+from service.event_feed.steps.transaction_ids import rebase_transaction_ids
 from service.kit.database.errors import failure_reason
 from service.kit.database.migrate import migrate
 from service.kit.errors import CallsheetError, FieldError, Invalid, Unavailable
@@ -126,9 +127,17 @@ def _tracing(settings: Settings) -> Iterator[None]:
 
 
 def _migrate(_given: argparse.Namespace) -> int:
-    revision = migrate(_settings().database_url)
+    settings = _settings()
+    revision = migrate(settings.database_url)
     print(f"The database is up to date ({revision}).")
-    return 0
+
+    async def rebase() -> int:
+        async with open_resources(settings) as resources:
+            if await rebase_transaction_ids(resources.database):
+                print("It came from another Postgres: feeds go on in this one.")
+        return 0
+
+    return _in_loop(rebase())
 
 
 @_with_resources

@@ -315,6 +315,10 @@ async def test_migrating_says_which_revision_the_database_has(
     (row,) = await fetch(resources, "SELECT version_num FROM alembic_version")
     said = f"The database is up to date ({row['version_num']}).\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    await fetch(resources, "UPDATE transaction_ids SET system_identifier = 7")
+    done = await run(environ, "migrate")
+    rebased = "It came from another Postgres: feeds go on in this one.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said + rebased, "")
 
 
 @pytest.mark.parametrize(

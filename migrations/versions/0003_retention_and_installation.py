@@ -128,6 +128,18 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name="one_row"),
         sa.CheckConstraint("(held_reason IS NULL) = (held_since IS NULL)", name="held"),
     )
+    op.create_table(
+        "transaction_ids",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("added", sa.BigInteger(), nullable=False),
+        sa.Column("system_identifier", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name="one_row"),
+        sa.CheckConstraint("added >= 0", name="added"),
+    )
+    op.execute(
+        "INSERT INTO transaction_ids (id, added, system_identifier)"
+        " SELECT 1, 0, system_identifier FROM pg_control_system()"
+    )
     op.execute(
         "INSERT INTO installation (id, installation_id)"
         " VALUES (1, 'ins_' || replace(gen_random_uuid()::text, '-', ''))"

@@ -15,6 +15,7 @@ from service.schema import (
     retention,
     subjects,
     subscribers,
+    transaction_ids,
     usage,
 )
 from service.schema.base import metadata
@@ -32,5 +33,6 @@ __all__ = [
     "retention",
     "subjects",
     "subscribers",
+    "transaction_ids",
     "usage",
 ]

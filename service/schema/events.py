@@ -31,6 +31,7 @@ events = Table(
     # The exact bytes that are signed and sent; null: they were erased, and no feed shows the event.
     Column("body", LargeBinary),
     # A feed ordered by position alone would miss what commits late: see event_feed/store/feed.py.
+    # Of another cluster than the first it is more than the default: see transaction_ids.py.
     Column("xid", TransactionId, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("position", BigInteger, Identity(always=True), nullable=False),
     Column("created_at", Time, nullable=False),

@@ -21,6 +21,7 @@ from service.schema.provider import provider_state
 from service.schema.retention import pruning, pruning_walks
 from service.schema.subjects import subjects
 from service.schema.subscribers import subscribers
+from service.schema.transaction_ids import transaction_ids
 from service.schema.usage import usage_days
 from service.subjects.domain.lifecycle import State
 from tests.support.subjects import NOW, make_subject
@@ -93,6 +94,7 @@ USAGE = {
     "creates_saved": 0,
 }
 WALK = {"kind": "failed", "began_at": NOW, "after_at": NOW, "after_id": "sub_1", "kept": 0}
+TRANSACTION_IDS = {"id": 2, "added": 0, "system_identifier": 1}
 INSTALLATION = {"id": 2, "installation_id": "ins_1"}
 ROWS: dict[Table, dict[str, Any]] = {
     subjects: SUBJECT,
@@ -190,6 +192,8 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (pruning_walks, "ck_pruning_walks_kept", {"kept": -1}),
     (installation, "ck_installation_one_row", INSTALLATION),
     (installation, "ck_installation_held", INSTALLATION | {"id": 1, "held_reason": "copied"}),
+    (transaction_ids, "ck_transaction_ids_one_row", TRANSACTION_IDS),
+    (transaction_ids, "ck_transaction_ids_added", TRANSACTION_IDS | {"id": 1, "added": -1}),
 ]
 
 

@@ -11,6 +11,7 @@ from service.installation.domain.installation import Fence
 from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import encode_rows, from_rows
+from service.schema.transaction_ids import FIRST_OPEN, event_xid
 from service.subjects.domain.event import HealthNotice
 
 _COLUMNS = {  # of SubscriberHealth, in the order of its fields
@@ -95,13 +96,13 @@ _MARK_NOTIFIED = text("""
     UPDATE subscriber_health SET notified_status = status, sequence = sequence + 1
     WHERE subscriber_id = :id
 """)
-_DISABLE = text("""
+_DISABLE = text(f"""
     UPDATE subscribers SET state = 'disabled', state_since = :now, disabled_reason = :reason,
         version = version + 1,
         -- the audit expects deliveries of the events below this transaction only
-        audited_until_xid = pg_snapshot_xmin(pg_current_snapshot())
+        audited_until_xid = {event_xid(FIRST_OPEN)}
     WHERE id = :id AND state <> 'disabled'
-""")
+""")  # noqa: S608 - our own SQL
 
 
 async def pending_notices(tx: Connection, fence: Fence, limit: int) -> list[str]:

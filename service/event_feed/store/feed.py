@@ -16,6 +16,7 @@ from sqlalchemy import text
 from service.event_feed.domain.places import START, Horizon, Position
 from service.kit.database.connection import Connection, Row
 from service.kit.database.json_rows import encode_rows, from_rows
+from service.schema.transaction_ids import FIRST_OPEN, event_xid, event_xid_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ _FEED = text(f"""
         SELECT {_COLUMNS} FROM events
         WHERE account_id = :account_id
         AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-        AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
+        AND xid < {event_xid(FIRST_OPEN)} AND body IS NOT NULL
         ORDER BY events.xid, position LIMIT :limit  -- not by what is selected, of the same name
     ) e ON true WHERE i.id = 1
 """)  # noqa: S608 - only our own column names are put in
@@ -74,7 +75,7 @@ _FEED_OF_ALL = text(f"""
         SELECT {_COLUMNS}, (SELECT name FROM accounts WHERE accounts.id = account_id) FROM events
         WHERE position > 0
         AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
-        AND xid < pg_snapshot_xmin(pg_current_snapshot()) AND body IS NOT NULL
+        AND xid < {event_xid(FIRST_OPEN)} AND body IS NOT NULL
         ORDER BY events.xid, position LIMIT :limit
     ) e ON true WHERE i.id = 1
 """)  # noqa: S608 - likewise
@@ -95,28 +96,27 @@ _UPDATES = text(f"""
         CASE WHEN e.shown THEN e.body END, CAST(CAST(e.xid AS text) AS bigint), e.position
     FROM {from_rows("after", _AFTER)}
     CROSS JOIN LATERAL (
-        SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
+        SELECT *, xid < {event_xid(FIRST_OPEN)} AS shown FROM events
         WHERE account_id = after.account_id
         AND (xid, position) > (CAST(after.xid AS xid8), after.position) AND body IS NOT NULL
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY after.account_id, e.xid, e.position
 """)  # noqa: S608 - likewise
-_UPDATES_OF_ALL = text("""
+_UPDATES_OF_ALL = text(f"""
     SELECT id, subject_id, type, sequence, CASE WHEN shown THEN body END,
         CAST(CAST(xid AS text) AS bigint), position,
         (SELECT name FROM accounts WHERE accounts.id = account_id)
     FROM (
-        SELECT *, xid < pg_snapshot_xmin(pg_current_snapshot()) AS shown FROM events
+        SELECT *, xid < {event_xid(FIRST_OPEN)} AS shown FROM events
         WHERE position > 0
         AND (xid, position) > (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
         AND body IS NOT NULL
         ORDER BY xid, position LIMIT :limit
     ) e ORDER BY e.xid, e.position
-""")
-_NOW = text("""
-    SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint), feed_epoch
-    FROM installation WHERE id = 1
-""")
+""")  # noqa: S608 - likewise
+_NOW = text(f"""
+    SELECT {event_xid_number(FIRST_OPEN)}, feed_epoch FROM installation WHERE id = 1
+""")  # noqa: S608 - likewise
 BODY = 4  # the index of the body in _COLUMNS
 
 

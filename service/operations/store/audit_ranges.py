@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 from service.schema.base import one_of
+from service.schema.transaction_ids import NEXT, event_xid
 from service.subjects.domain.lifecycle import WITH_PROVIDER
 
 SLICE = 20_000  # rows of one slice: of subjects, of events, and of deliveries
@@ -69,8 +70,9 @@ class Place:
     position: int
 
 
-# What is of a transaction to come was restored from another Postgres: it is behind all others here.
-_NOW = text("SELECT CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text)")
+# What is of a transaction to come was restored from another Postgres: it is behind all others here,
+# until `callsheet migrate` has run.
+_NOW = text(f"SELECT CAST({event_xid(NEXT)} AS text)")
 _BEFORE = text("""
     SELECT id, CAST(xid AS text) AS xid, position, created_at FROM events
     WHERE position > 0

@@ -13,6 +13,7 @@ from service.operations.domain.audit_checks import AuditCheck, Violation
 from service.operations.store.audit_slices import bounds, union_of
 from service.reconciliation.store.expired import UNFINISHED
 from service.schema.base import one_of
+from service.schema.transaction_ids import NEXT, event_xid
 from service.subjects.domain.lifecycle import WITH_PROVIDER
 
 _PAST_DEADLINE = """
@@ -22,9 +23,9 @@ _PAST_DEADLINE = """
 # Each selects in one column what is not as its rule says.
 CHECKS: Final[Mapping[AuditCheck, str]] = MappingProxyType(
     {
-        AuditCheck.FEED_AHEAD: """
+        AuditCheck.FEED_AHEAD: f"""
             SELECT id FROM events
-            WHERE position > 0 AND xid >= pg_snapshot_xmax(pg_current_snapshot())""",
+            WHERE position > 0 AND xid >= {event_xid(NEXT)}""",  # noqa: S608 - our own SQL
         AuditCheck.PAST_DEADLINE: f"""
             SELECT q.id FROM (VALUES {", ".join(f"('{state}')" for state in UNFINISHED)})
             AS unfinished (state) CROSS JOIN LATERAL (

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from service.kit.database.connection import Connection
 from service.kit.database.json_rows import columns_of, encode_rows, from_rows
+from service.schema.transaction_ids import CURRENT, event_xid
 from service.subjects.domain.event import Event
 from service.subjects.domain.work import Work, encode_work
 from service.subjects.store.work import WORK_CHANNEL
@@ -79,7 +80,7 @@ def write_events(condition: str = "true") -> str:
         INSERT INTO events
             (id, subject_id, about_subscriber_id, account_id, sequence, type, body, created_at, xid)
         SELECT id, subject_id, about_subscriber_id, account_id, sequence, type, bytes, created_at,
-            greatest(pg_current_xact_id(), (
+            greatest({event_xid(CURRENT)}, (
                 SELECT e.xid FROM events e WHERE e.subject_id = new.subject_id
                 ORDER BY e.sequence DESC LIMIT 1
             ))

@@ -15,6 +15,7 @@ from sqlalchemy import FromClause, Select, insert, select, text, update
 from service.kit.database.connection import Connection, Row
 from service.schema.deliveries import subscriber_health
 from service.schema.subscribers import subscribers
+from service.schema.transaction_ids import CURRENT, event_xid
 from service.subscribers.domain.subscriber import Format, Ordering, SubscriberState, SubscriberType
 
 
@@ -156,10 +157,10 @@ _LOOKED_BEFORE = text("""
         AND a.pid <> pg_backend_pid()
     )
 """)
-_START_AUDIT = text("""
-    UPDATE subscribers SET audited_from_xid = pg_current_xact_id()
+_START_AUDIT = text(f"""
+    UPDATE subscribers SET audited_from_xid = {event_xid(CURRENT)}
     WHERE id = :id AND version = :version AND state <> 'disabled' AND audited_from_xid IS NULL
-""")
+""")  # noqa: S608 - our own SQL
 
 
 async def start_audit(tx: Connection, subscriber_id: str, version: int) -> bool:
