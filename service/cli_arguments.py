@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "callsheet reencrypt",
     )
     add_erase_command(command)
+    operators.add_prune_command(command)
     operators.add_audit_command(command)
     operators.add_actions_command(command)
     operators.add_usage_command(command)

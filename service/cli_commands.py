@@ -309,5 +309,6 @@ COMMANDS: Mapping[str, Command] = {
     "usage": _with_resources(cli_operations.show_usage),
     "erase": _with_resources(cli_erasure.erase),
     "reencrypt": _reencrypt,
+    "prune": _with_resources(cli_operations.prune),
     "audit": _with_resources(cli_operations.look_for_violations),
 }

@@ -17,6 +17,8 @@ from service.kit.timestamps import format_rfc3339, parse_duration, parse_rfc3339
 from service.operations.domain.hold import Hold
 from service.operations.steps import audit, audit_provider, holds
 from service.resources import Resources
+from service.retention.domain.kinds import Kind
+from service.retention.steps import prune as prune_steps
 from service.usage.domain.report import as_csv, usage_text
 from service.usage.domain.window import Window, read_window
 from service.usage.steps import read as read_usage
@@ -25,6 +27,7 @@ from service.usage.steps import reconcile
 COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 DIFFERENCES_SHOWN = 1000  # and as many tasks that are not ours
 ACTIONS_READ = 200  # entries of the action log that are read at a time
+KIND_WIDTH = max(map(len, Kind))
 MAX_HOLD = timedelta(days=366).total_seconds()  # that is given as a duration
 
 
@@ -53,6 +56,20 @@ async def list_holds(resources: Resources, _given: argparse.Namespace) -> int:
     for found in await holds.list_holds(resources):
         print(found.id, _line(found))
     return 0
+
+
+async def prune(resources: Resources, given: argparse.Namespace) -> int:
+    """Prune, or count what would go, and print how many of each kind; 1 if pruning pauses."""
+    if given.dry_run:
+        counts, stopped = await prune_steps.count(resources), None
+    else:
+        done = await prune_steps.prune(resources, actor=action_log.command_line())
+        counts, stopped = done.counts, done.stopped
+    for kind in Kind:
+        print(f"{kind.value:{KIND_WIDTH}}{counts.get(kind, 0):>12}")
+    if stopped is not None:
+        print(f"Nothing more is pruned now: {stopped}", file=sys.stderr)
+    return 0 if stopped is None else 1
 
 
 async def list_actions(resources: Resources, given: argparse.Namespace) -> int:

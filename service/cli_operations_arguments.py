@@ -1,5 +1,5 @@
-"""The arguments of the commands by which operators stop things, look, and see who did what:
-`hold`, `release`, `holds`, `audit`, `actions` and `usage`. What they do is in cli_operations.py."""
+"""The arguments of the commands by which operators stop things, look, and see who did what: `hold`,
+`release`, `holds`, `prune`, `audit`, `actions` and `usage`. What they do: cli_operations.py."""
 
 import argparse
 from collections.abc import Callable
@@ -93,6 +93,21 @@ def add_actions_command(command: Add) -> None:
         action="store_true",
         default=None,
         help="print a JSON object a line, with all of it",
+    )
+
+
+def add_prune_command(command: Add) -> None:
+    """Add `prune`."""
+    prune = command(
+        "prune",
+        "Delete what is older than the settings say it is kept, and print how much that was",
+        "callsheet prune --dry-run",
+    )
+    prune.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=None,
+        help="print how much would be deleted, and delete nothing",
     )
 
 

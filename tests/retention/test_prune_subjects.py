@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from structlog.typing import EventDict
 
+from service.accounts.domain.actor import Actor, ActorKind
 from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.retention.domain.kinds import Kind
@@ -29,6 +30,7 @@ from tests.support.webhook_receiver import WebhookReceiver
 
 DAY = 24 * 3600
 DEAD = "UPDATE deliveries SET state = 'dead', due_at = NULL, finished_at = $1"
+BY_HAND = Actor(ActorKind.COMMAND, "root", "host")
 THEIRS = ("subjects", "events", "deliveries", "attempts")
 
 
@@ -74,7 +76,7 @@ async def test_a_subject_goes_with_all_that_is_its_own_at_its_age_and_not_before
     await prune.prune(api.resources)
     assert await rows(api.resources) == before
     clock.advance(0.001)
-    pruned = await prune.prune(api.resources)
+    pruned = (await prune.prune(api.resources)).counts
     assert await rows(api.resources) == dict.fromkeys(THEIRS, 0)
     assert pruned[Kind.SUCCEEDED] == 1
     for kind in (Kind.EVENTS, Kind.DELIVERIES, Kind.ATTEMPTS):
@@ -223,8 +225,8 @@ async def test_two_that_prune_at_once_delete_each_subject_once(api: Api, clock: 
     for _ in range(5):
         await cancel(api)
     clock.advance(100 * DAY)
-    pruned = await asyncio.gather(*(prune.prune(api.resources, by_hand=True) for _ in range(3)))
-    assert sum(counts[Kind.CANCELED] for counts in pruned) == 5
+    pruned = await asyncio.gather(*(prune.prune(api.resources, actor=BY_HAND) for _ in range(3)))
+    assert sum(done.counts[Kind.CANCELED] for done in pruned) == 5
     assert await rows(api.resources) == dict.fromkeys(THEIRS, 0)
 
 
@@ -235,10 +237,10 @@ async def test_a_worker_leaves_the_round_to_another_that_prunes(api: Api, clock:
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", PRUNE_LOCK)
-            assert not await prune.prune(api.resources)
+            assert not (await prune.prune(api.resources)).counts
     finally:
         await connection.close()
-    assert (await prune.prune(api.resources))[Kind.CANCELED] == 1
+    assert (await prune.prune(api.resources)).counts[Kind.CANCELED] == 1
 
 
 async def test_it_pauses_while_an_old_transaction_is_under_way_and_says_so_once(
@@ -262,7 +264,7 @@ async def test_it_pauses_while_an_old_transaction_is_under_way_and_says_so_once(
 async def rounds_of(api: Api, monkeypatch: pytest.MonkeyPatch, old: float) -> Mapping[Kind, int]:
     """A round for which a transaction is too old after so many seconds."""
     monkeypatch.setattr(rounds, "OLDEST_TRANSACTION", timedelta(seconds=old))
-    return await prune.prune(api.resources)
+    return (await prune.prune(api.resources)).counts
 
 
 async def test_a_late_callback_of_a_pruned_subject_is_stored_as_unknown(

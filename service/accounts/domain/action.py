@@ -15,6 +15,7 @@ class ActionKind(StrEnum):
     SECRET_ADDED = "secret_added"  # noqa: S105 - of those that verify callbacks
     SECRET_REMOVED = "secret_removed"  # noqa: S105 - likewise
     SECRETS_REENCRYPTED = "secrets_reencrypted"  # all that are stored; no object
+    PRUNED = "pruned"  # what is older than it is kept, at once; no object
     CALLBACK_SECRET_ROTATED = "callback_secret_rotated"  # noqa: S105 - that of an account
     CALLBACK_REVERIFIED = "callback_reverified"
     SUBJECT_CREATED = "subject_created"

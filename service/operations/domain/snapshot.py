@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 MAX_COUNTED: Final = 10_000  # items of a stage, and subscribers: there may be more than are counted
 TAKEN_EVERY: Final = timedelta(seconds=15)
@@ -44,6 +44,12 @@ class Gauges(Struct, frozen=True):
     table_bytes: Mapping[str, int]  # by table, with its indexes and its large values
     oldest_transaction_at: datetime | None  # since when the oldest one runs; None: none does
     holds: Mapping[str, int]  # how many are in force, by HoldTarget
+    # When the oldest of each kind ended, came or was written that pruning has still to look at, by
+    # Kind of retention; one of which there is none is left out.
+    oldest_kept: Mapping[str, datetime] = field(default_factory=dict)
+    kept_seconds: Mapping[str, float] = field(
+        default_factory=dict
+    )  # how long, by Kind; 0: for ever
 
 
 class Snapshot(Struct, frozen=True):

@@ -15,6 +15,9 @@ from service.operations.store import gauges as gauge_store
 from service.operations.store import holds, waiting
 from service.operations.store import snapshot as store
 from service.resources import Resources
+from service.retention.domain.retention import kept_for
+from service.retention.store import oldest
+from service.settings import Settings
 from service.submission.domain.parallel_limit import current_limit
 from service.submission.store import provider_state
 
@@ -64,15 +67,17 @@ async def take_if_due(resources: Resources) -> bool:
     async with resources.database.transaction(commit=False) as tx:
         await gauge_store.limit_time(tx, STATEMENT_TIMEOUT)
         stages = await waiting.read(tx, now)
-        gauges = await _gauges(tx, resources.settings.provider_parallel, now)
+        gauges = await _gauges(tx, resources.settings, now)
     async with resources.database.relaxed() as tx:
         await store.write(tx, now, stages, gauges)
     return True
 
 
-async def _gauges(tx: Connection, provider_parallel: int, now: datetime) -> Gauges:
+async def _gauges(tx: Connection, settings: Settings, now: datetime) -> Gauges:
+    provider_parallel = settings.provider_parallel
     provider = await provider_state.read(tx)
     held = Counter(hold.what for hold in await holds.in_force(tx, now))
+    ages = kept_for(settings)
     return Gauges(
         provider_slots_used=provider.tasks,
         provider_slots_limit=provider_parallel,
@@ -82,6 +87,8 @@ async def _gauges(tx: Connection, provider_parallel: int, now: datetime) -> Gaug
         table_bytes=await gauge_store.table_bytes(tx),
         oldest_transaction_at=await gauge_store.oldest_transaction_at(tx),
         holds={what: held[what] for what in HoldTarget},
+        oldest_kept=await oldest.read(tx),
+        kept_seconds={kind: age.total_seconds() if age else 0 for kind, age in ages.items()},
     )
 
 

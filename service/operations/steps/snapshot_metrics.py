@@ -41,6 +41,7 @@ def families(snapshot: Snapshot | None, now: datetime) -> Iterator[GaugeMetricFa
         snapshot.gauges.subscribers,
     )
     yield _by("holds", "Holds in force, by what they stop.", "what", snapshot.gauges.holds)
+    yield from _retention(snapshot)
     yield from _audit(snapshot, now)
 
 
@@ -101,6 +102,23 @@ def _database(snapshot: Snapshot, now: datetime) -> Iterator[GaugeMetricFamily]:
         "How long the oldest transaction in this database has been under way, in seconds; 0 if "
         "none is. Of other roles than the service's it is seen only with pg_read_all_stats.",
         _since(snapshot.gauges.oldest_transaction_at, now),
+    )
+
+
+def _retention(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
+    gauges = snapshot.gauges
+    yield _by(
+        "retention_oldest_timestamp_seconds",
+        "The Unix time of the oldest that is kept, by kind; what pruning passed over, as something "
+        "of it is pending, is left out.",
+        "what",
+        {kind: at.timestamp() for kind, at in gauges.oldest_kept.items()},
+    )
+    yield _by(
+        "retention_seconds",
+        "How long each kind is kept, in seconds, as configured; 0: for ever.",
+        "what",
+        gauges.kept_seconds,
     )
 
 

@@ -5,12 +5,16 @@ Each transaction commits by itself and takes an advisory lock first: so two proc
 at once, and a round that is cut off is gone on with by the next. Nobody is told of what goes.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
+from service.accounts.domain.action import Action, ActionKind
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import action_log
 from service.accounts.store import actions
 from service.callbacks.store import inbox
 from service.installation.store import installation
@@ -26,6 +30,7 @@ from service.retention.domain.retention import kept_for
 from service.retention.steps import prune_walks
 from service.retention.steps.rounds import ROUND_TIME, Round, RoundOver
 from service.retention.store import answers, rounds
+from service.retention.store import counts as count_store
 from service.subscribers.store import signing_keys
 from service.usage.steps.reckon import reckon
 
@@ -59,25 +64,42 @@ async def run_if_due(resources: Resources) -> None:
 
 
 async def prune(
-    resources: Resources, *, most: float | None = None, by_hand: bool = False
-) -> Mapping[Kind, int]:
-    """Prune all that is old enough: how many of each kind went. It ends early after `most` seconds
-    (None: never), and where pruning is to pause.
+    resources: Resources, *, most: float | None = None, actor: Actor | None = None
+) -> Round:
+    """Prune all that is old enough; the round, with how many of each kind went. It ends early after
+    `most` seconds (None: never), and where pruning is to pause.
 
-    `by_hand`: what earlier rounds passed over is looked at again, and a process that prunes at the
-    same time is waited for.
+    With an `actor`, which the action log has, it is by hand: what earlier rounds passed over is
+    looked at again, and a process that prunes at the same time is waited for.
     """
-    if by_hand:  # a command, which has not looked yet
+    round_ = Round(resources, most=most, by_hand=actor is not None)
+    if actor is not None:  # a command, which has not looked yet
         async with resources.database.autocommit() as tx:
             resources.home.see(await installation.read(tx))
-    round_ = Round(resources, most=most, by_hand=by_hand)
+            await action_log.record(tx, resources, actor, Action(ActionKind.PRUNED))
     try:
         await _prune_all(round_)
     except RoundOver as end:
-        await _note_pause(resources, end.reason)
-    else:
-        await _note_pause(resources, None)
-    return round_.counts
+        round_.stopped = end.reason
+    await _note_pause(resources, round_.stopped)
+    return round_
+
+
+async def count(resources: Resources) -> Mapping[Kind, int]:
+    """How many of each kind `prune` would take; nothing is changed."""
+    now = resources.clock()
+    ages = kept_for(resources.settings)
+    before = {kind: now - age for kind in OLD_ROWS if (age := ages[kind])}
+    before |= {Kind.KEYS: now - KEY_TTL, Kind.MEDIA: now - MEDIA_GRACE}
+    before |= {Kind.SIGNING_KEYS: now, Kind.HOLDS: now}
+    counts = Counter[Kind]()
+    async with resources.database.autocommit() as tx:
+        for kind, moment in before.items():
+            counts[kind] = await count_store.count(tx, kind, moment)
+    for kind in prune_walks.KINDS:
+        if age := ages[kind]:
+            counts.update(await prune_walks.count(resources, kind, now - age))
+    return counts
 
 
 async def _prune_all(round_: Round) -> None:

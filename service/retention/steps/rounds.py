@@ -46,6 +46,7 @@ class Round:
         self._time = asyncio.get_running_loop().time
         self._ends_at = None if most is None else self._time() + most
         self.took = 0.0  # seconds of the last transaction
+        self.stopped: str | None = None  # why pruning pauses, in words; None: it does not
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
