@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     command(
         "migrate", "Create the tables in Postgres, or bring them up to date", "callsheet migrate"
     )
+    _callers_commands(command)
     _keys_commands(command)
     _secrets_commands(command)
     operators.add_holds_commands(command)
@@ -105,6 +106,13 @@ def _local_commands(command: Add) -> None:
         help="the port of the HTTP API; a free one is taken where it is not free "
         "(default: %(default)s)",
     )
+    dev.add_argument(
+        "--story",
+        type=Path,
+        metavar="FILE",
+        help="play this story back on data that is deleted again, and end: 0 if the moves are the "
+        "same, 1 if not, 2 if FILE is no story",
+    )
     command(
         "demo",
         "Show one full story, from requests to signed deliveries, on data that is deleted again",
@@ -136,6 +144,17 @@ def _local_commands(command: Add) -> None:
     simulator.add_argument(
         "--data", type=Path, help="the folder in which it keeps its tasks; left out: it keeps none"
     )
+
+
+def _callers_commands(command: Add) -> None:
+    story = command(
+        "story",
+        "Print all that was learnt about a subject, without what it holds, as a file",
+        "callsheet story sub_01ka2v6r3n8x5q9w7e4t1y0z2m",
+    )
+    story.add_argument("id", help="the subject's id")
+    story.add_argument("--url", help="the service's address; left out: CALLSHEET_URL")
+    story.add_argument("--key", help="the caller's API key; left out: CALLSHEET_KEY")
 
 
 def _keys_commands(command: Add) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from service import cli_erasure, cli_operations
+from service import cli_callers, cli_erasure, cli_operations
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
@@ -262,8 +262,10 @@ async def _reencrypt(resources: Resources, _given: argparse.Namespace) -> int:
 
 
 def _dev(given: argparse.Namespace) -> int:
-    from service.local import dev  # noqa: PLC0415
+    from service.local import dev, dev_story  # noqa: PLC0415
 
+    if given.story is not None:
+        return dev_story.run(given.story)
     return dev.run(given.data, given.port)
 
 
@@ -296,6 +298,7 @@ COMMANDS: Mapping[str, Command] = {
     "worker": _worker,
     "migrate": _migrate,
     "simulator": _simulator,
+    "story": cli_callers.story,
     "keys create": _keys_create,
     "keys list": _keys_list,
     "keys revoke": _keys_revoke,
