@@ -18,8 +18,6 @@ from tests.support.webhook_receiver import WebhookReceiver
 NAME, DESCRIPTION = "Ada Lovelace-Byron", "wears a red jacket, and has a secret"
 EXTERNAL_ID = "customer-4711-ada"
 DELETE_CALLBACKS = text("DELETE FROM callbacks")
-ERASE = text("UPDATE subjects SET document = '{}', erased_at = finished_at")
-ERASE_EVENTS = text("UPDATE events SET body = NULL")
 
 
 async def story_of(api: Api, subject_id: str) -> dict[str, Any]:
@@ -111,14 +109,21 @@ async def test_what_was_pruned_is_told_by_the_events_alone(
 
 async def test_a_story_is_left_of_what_was_erased(api: Api) -> None:
     subject_id = (await api.create(name=NAME))["id"]
-    await api.http.post(f"/v1/subjects/{subject_id}/cancel")
-    async with api.resources.database.transaction() as tx:
-        await tx.execute(ERASE)
-        await tx.execute(ERASE_EVENTS)
+    await api.work(Work.SUBMIT)
+    await api.wait_until_finished(subject_id)
+    before = await story_of(api, subject_id)
+    erased = await api.http.delete(f"/v1/subjects/{subject_id}")
+    assert erased.status_code == 200, erased.text
     told = await story_of(api, subject_id)
-    assert moves(told) == [("queued", "canceled", "cancel", "cancel")]
+    assert [move[1] for move in moves(told)] == [move[1] for move in moves(before)]
     assert (told["subject"]["texts"], told["subject"]["media"]) == ([], [])
-    assert {event["sha256"] for event in told["events"]} == {None}
+    assert [event["sha256"] for event in told["events"][:-1]] == [None] * len(before["events"])
+    assert told["events"][-1]["type"] == "subject.deleted"
+    hashes = [
+        {entry["sha256"] for entry in story["signals"] if entry["source"] == "callback"}
+        for story in (before, told)
+    ]
+    assert hashes[0] == hashes[1] != set()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ _SUBJECT = text("""
 # By the index of a subject's callbacks, whatever else there is.
 _CALLBACKS = text("""
     SELECT id, source, verification, verdict, reason, times_received, received_at, status,
-        provider_updated_at, size, encode(sha256(body), 'hex') AS sha256, headers
+        provider_updated_at, size, headers,
+        encode(coalesce(erased_sha256, sha256(body)), 'hex') AS sha256
     FROM callbacks WHERE subject_id = :id
     ORDER BY id LIMIT :limit
 """)
