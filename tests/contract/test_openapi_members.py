@@ -28,6 +28,11 @@ from tests.support.subjects import subject_in_state
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 Schema = dict[str, Any]
+UNAVAILABLE = """
+    UPDATE erasures SET error = '{
+        "code": "provider_unavailable", "message": "maintenance", "provider_code": 5001
+    }' WHERE state = 'pending'
+"""
 VOICE = {
     "voice_id": "v-1",
     "voice_name": "low",
@@ -169,6 +174,13 @@ async def erased(
     yield "eraseSubject", await api.http.delete(path)
     yield "readSubject", await api.http.get(path)
     yield "readEventsOfSubject", await api.http.get(f"{path}/events")
+    made = await subject_in_state(api, State.SUCCEEDED)
+    path = f"/v1/subjects/{made}"
+    yield "eraseSubject", await api.http.delete(path, params={"provider": "true"})
+    await fetch(api.resources, UNAVAILABLE)
+    yield "readSubject", await api.http.get(path)
+    await api.work(Work.ERASE)
+    yield "readSubject", await api.http.get(path)
 
 
 async def answers(

@@ -37,7 +37,7 @@ async def test_the_element_is_deleted_at_the_provider(
     assert erasure.finished_at == api.resources.clock()
     record = (await provider.query(subject_id)).json()["data"]
     assert record["task_result"]["elements"][0]["status"] == "deleted"
-    assert actions(logged) == ["erasure_done"]
+    assert actions(logged) == ["erasure_requested", "erasure_done"]
     assert changes.of("erasures_total") == {("done",): 1}
 
 
@@ -79,7 +79,10 @@ async def test_a_refusal_ends_it_with_the_providers_words_and_it_may_be_asked_fo
     assert again.requested_at == clock()
     await api.work(Work.ERASE)
     assert (await erasure_of(api, subject_id)).state is ErasureState.DONE
-    assert actions(logged) == ["erasure_failed", "erasure_done"]
+    assert actions(logged) == [
+        *("erasure_requested", "erasure_failed"),
+        *("erasure_requested", "erasure_done"),
+    ]
     assert await deletes(provider) == ["refused", "done"]
 
 
@@ -111,7 +114,9 @@ async def test_while_the_provider_cannot_it_is_tried_later_each_time(
         clock.advance(0.001)
     await api.work(Work.ERASE)
     assert (await erasure_of(api, subject_id)).state is ErasureState.DONE
-    assert actions(logged) == ["erasure_deferred", "erasure_deferred", "erasure_done"]
+    assert actions(logged) == [
+        *("erasure_requested", "erasure_deferred", "erasure_deferred", "erasure_done"),
+    ]
 
 
 @pytest.mark.parametrize("fault", [{"answer": "drop"}, {"code": 5002, "accept": True}])

@@ -16,7 +16,9 @@ from service.compat_api.web import routes
 from service.delivery.domain.delivery_state import ENDED
 from service.delivery.domain.replay_kind import ReplayKind
 from service.delivery.web import routes as delivery_routes
+from service.erasure.domain.erasure import ErasureState, NotDone
 from service.erasure.domain.tombstone import NOT_REQUESTED
+from service.erasure.web.routes import FALSE, TRUE
 from service.event_feed.web import routes as feeds
 from service.intake.domain import request_rules as rules
 from service.intake.steps import validate
@@ -155,7 +157,9 @@ DOCUMENTED: dict[str, Rules] = {
     "Action.actor.kind": one_of(list(ActorKind)),
     "Count": {"maximum": MAX_COUNTED},
     "SubjectEvent.type": one_of([*event.SUBJECT_EVENT_TYPES.values(), event.ERASED_EVENT_TYPE]),
-    "Erasure.state": one_of([NOT_REQUESTED]),
+    "Erasure.state": one_of([NOT_REQUESTED, *ErasureState]),
+    "ErasureError.code": one_of(list(NotDone)),
+    "eraseSubject.provider": {**one_of([TRUE, FALSE]), "default": FALSE},
     "SubscriberEvent.type": one_of(event.SUBSCRIBER_EVENT_TYPES),
     "account": text_length(range(1, api_keys.MAX_ACCOUNT_NAME + 1)),
     "limit": number_range(1, requests.MAX_LIMIT, default=requests.DEFAULT_LIMIT),

@@ -1,10 +1,8 @@
 """Subjects whose element the provider is asked to delete."""
 
-from service.erasure.domain.erasure import Erasure
-from service.erasure.steps import delete_at_provider
+from service.erasure.domain.erasure import Erasure, ErasureState
 from service.erasure.store import erasures
 from service.subjects.domain.work import Work
-from service.subjects.store import subjects
 from tests.support.api import Api
 from tests.support.simulator import SimulatorClient
 
@@ -19,10 +17,10 @@ async def made_subject(api: Api, name: str = "Ada") -> str:
 
 async def ask(api: Api, subject_id: str) -> Erasure:
     """Ask that the provider deletes what it made of a subject."""
-    async with api.resources.database.transaction() as tx:
-        subject = await subjects.lock(tx, subject_id)
-        assert subject is not None
-        return await delete_at_provider.request(tx, subject, api.resources.clock())
+    asked = await api.http.delete(f"/v1/subjects/{subject_id}", params={"provider": "true"})
+    erasure = await erasure_of(api, subject_id)
+    assert asked.status_code == (202 if erasure.state is ErasureState.PENDING else 200), asked.text
+    return erasure
 
 
 async def erasure_of(api: Api, subject_id: str) -> Erasure:

@@ -95,6 +95,7 @@ def waiting_subject(**changes: Any) -> WaitingView:  # noqa: ANN401
         "media_check_at": None,
         "media_lease_token": None,
         "media_check_attempts": 0,
+        "erasure_requested_at": None,
     }
     return WaitingView(**(values | changes))
 

@@ -4,7 +4,8 @@ first, if that is asked for."""
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -17,6 +18,15 @@ class ErasureState(StrEnum):
     PENDING = "pending"  # it is tried until the provider has done it
     DONE = "done"  # the provider has deleted it, or has nothing to delete
     FAILED = "failed"  # the provider refuses, or has not answered for too long
+
+
+class NotDone(StrEnum):
+    """Why a try has not deleted it: the `code` of an erasure's error."""
+
+    REFUSED = "provider_refused"  # the provider would refuse it again
+    UNAVAILABLE = "provider_unavailable"  # the provider could not do it, or its answer was lost
+    STOPPED = "provider_stopped"  # the provider refuses our account or key
+    GIVEN_UP = "given_up"  # it was tried for days
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
@@ -34,12 +44,25 @@ class Erasure(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None  # None while it is pending
 
 
+_TEXTS: Final = MappingProxyType(
+    {
+        ErasureState.PENDING: "The provider is asked to delete it; then it is erased here too.",
+        ErasureState.DONE: "The provider has nothing of it any more.",
+        ErasureState.FAILED: (
+            "The provider has not deleted it: with ?provider=true it is asked again."
+        ),
+    }
+)
+
+
 def public_erasure(erasure: Erasure) -> dict[str, Any]:
     """The member `erasure` of a subject, as callers see it. While a worker tries it, nobody knows
     when it is tried next."""
     next_try_at = None if erasure.lease_token else erasure.next_try_at
     return {
         "state": erasure.state.value,
+        "element_id": erasure.element_id,
+        "text": _TEXTS[erasure.state],
         "attempts": erasure.attempts,
         "error": erasure.error,
         "requested_at": format_rfc3339(erasure.requested_at),

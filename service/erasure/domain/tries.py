@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from service.erasure.domain.erasure import Erasure, ErasureState
+from service.erasure.domain.erasure import Erasure, ErasureState, NotDone
 from service.kit.backoff import SPREAD, jittered
 
 RETRY_BASE: Final = 5.0  # seconds; the wait after the first try, doubled after each
@@ -30,7 +30,7 @@ def done(erasure: Erasure, now: datetime) -> Erasure:
 
 def refused(erasure: Erasure, code: int, message: str, now: datetime) -> Erasure:
     """The deletion once the provider has refused it with a code that it would give again."""
-    return _ended(erasure, ErasureState.FAILED, _error("provider_refused", message, code), now)
+    return _ended(erasure, ErasureState.FAILED, _error(NotDone.REFUSED, message, code), now)
 
 
 def known(erasure: Erasure, element_id: str, now: datetime) -> Erasure:
@@ -48,7 +48,7 @@ def stopped(erasure: Erasure, code: int, message: str, now: datetime) -> Erasure
         next_try_at=now + PROBE_INTERVAL,
         lease_token=None,
         stopped=True,
-        error=_error("provider_stopped", message, code),
+        error=_error(NotDone.STOPPED, message, code),
     )
 
 
@@ -64,7 +64,7 @@ def deferred(erasure: Erasure, reason: NotYet, now: datetime, random: float) -> 
     attempts = erasure.attempts + 1
     if attempts >= MAX_ATTEMPTS:
         message = f"Given up after {attempts} tries; the last: {reason.message}"
-        error = _error("given_up", message, reason.provider_code)
+        error = _error(NotDone.GIVEN_UP, message, reason.provider_code)
         return _ended(erasure, ErasureState.FAILED, error, now)
     wait = jittered(min(RETRY_CAP, RETRY_BASE * 2.0**erasure.attempts), SPREAD, random)
     return replace(
@@ -73,7 +73,7 @@ def deferred(erasure: Erasure, reason: NotYet, now: datetime, random: float) -> 
         next_try_at=now + timedelta(seconds=max(wait, reason.retry_after)),
         lease_token=None,
         stopped=False,
-        error=_error("provider_unavailable", reason.message, reason.provider_code),
+        error=_error(NotDone.UNAVAILABLE, reason.message, reason.provider_code),
     )
 
 
@@ -92,7 +92,7 @@ def _ended(
     )
 
 
-def _error(code: str, message: str, provider_code: int | None) -> dict[str, Any]:
+def _error(code: NotDone, message: str, provider_code: int | None) -> dict[str, Any]:
     """Why a try did not do, as callers see it."""
     named = {} if provider_code is None else {"provider_code": provider_code}
-    return {"code": code, "message": message, **named}
+    return {"code": code.value, "message": message, **named}

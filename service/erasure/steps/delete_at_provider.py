@@ -1,5 +1,6 @@
 """Deleting at the provider what it made of a subject that is to be erased: durable work, which is
-claimed under a lease, tried by one call outside any transaction, and recorded."""
+claimed under a lease, tried by one call outside any transaction, and recorded. What is held here is
+wiped in the transaction that records the deletion, so never before it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,9 +11,9 @@ import structlog
 from service.erasure.domain import tries
 from service.erasure.domain.erasure import Erasure, ErasureState
 from service.erasure.domain.tries import NotYet
+from service.erasure.steps.erase import Erased, erase_in, log_erased
 from service.erasure.store import erasures
 from service.erasure.store.erasures import ClaimedErasure
-from service.kit.database.connection import Connection
 from service.kit.timestamps import format_rfc3339
 from service.metrics import ERASURES
 from service.provider.domain.task_reports import TaskStatus
@@ -30,26 +31,12 @@ from service.provider.remote.outcomes import (
 )
 from service.provider.steps import unreadable_answers
 from service.resources import Resources, end_of_lease
-from service.subjects.domain.lifecycle import State
-from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
 
 log = structlog.get_logger()
 
 for _state in (ErasureState.DONE, ErasureState.FAILED):
     ERASURES.labels(_state)  # shown as 0 until the first of its kind
-
-
-async def request(tx: Connection, subject: Subject, now: datetime) -> Erasure:
-    """Ask for the deletion at the provider of what it made of a finished subject, and return how
-    far that is: done, if there is nothing to delete. The caller has locked the subject.
-
-    What it made of one that failed here once it was sent is not known: the provider is asked.
-    """
-    element_id = None if subject.result is None else str(subject.result["element_id"])
-    may_be_made = subject.state is State.FAILED and subject.attempts > 0
-    nothing_there = element_id is None and not may_be_made
-    return await erasures.request(tx, subject.id, element_id, now, nothing_there=nothing_there)
 
 
 async def claim(resources: Resources, limit: int) -> Sequence[ClaimedErasure]:
@@ -67,7 +54,9 @@ async def delete(resources: Resources, claimed: ClaimedErasure) -> bool | None:
     now = resources.clock()
     after = _after_answer(resources, claimed, answer, now)
     resumed = claimed.erasure.stopped and not after.stopped
-    if await _record(resources, claimed, after, now, resumed=resumed):
+    erased = await _record(resources, claimed, after, now, resumed=resumed)
+    if erased is not None:
+        log_erased(erased)
         _log(claimed, after)
     await unreadable_answers.count_answer(resources, after.subject_id, answer)
     return resumed or None
@@ -136,20 +125,20 @@ async def _record(
     now: datetime,
     *,
     resumed: bool,
-) -> bool:
-    """Write what became of a try; False, and nothing is written, if the deletion is another claim's
-    by now."""
-    token = str(claimed.erasure.lease_token)
+) -> Erased | None:
+    """Write what became of a try, and wipe what is held here once the provider has nothing left:
+    what was wiped. None, and nothing is written, if the deletion is another claim's by now."""
+    erased, is_done = Erased(), after.state is ErasureState.DONE
     async with resources.database.transaction() as tx:
-        if after.state is ErasureState.DONE:
-            await subjects.lock(
-                tx, after.subject_id
-            )  # before the deletion, as who asks for it does
-        if not await erasures.record(tx, after, token):
-            return False
+        if is_done:  # the subject before the erasure: the lock order
+            await subjects.lock(tx, after.subject_id)
+        if not await erasures.record(tx, after, str(claimed.erasure.lease_token)):
+            return None
+        if is_done:
+            erased = await erase_in(tx, resources, [after.subject_id])
         if resumed:
             await erasures.resume(tx, now)
-    return True
+    return erased
 
 
 def _log(claimed: ClaimedErasure, after: Erasure) -> None:

@@ -56,6 +56,12 @@ async def erase(
             raise NotFound
         erased = await erase_in(tx, resources, [subject_id], actor)
     log_erased(erased)
+    return found_one(erased)
+
+
+def found_one(erased: Erased) -> Subject:
+    """The tombstone of the one subject that was to be erased; Conflict, with its state, if it is
+    not finished, NotFound if it is gone."""
     for subject in erased.unfinished:
         state = subject.state.value
         message = f"The subject is {state}. Only a finished subject can be erased."

@@ -12,6 +12,8 @@ from service.accounts.domain.scopes import KeyScope
 from service.accounts.steps import authenticate
 from service.accounts.store.authentication import Caller
 from service.accounts.web.authorize import account_filter, actor_of, authorize
+from service.erasure.domain.erasure import erasure_tag
+from service.erasure.steps.show import erasure_member, erasures_of
 from service.intake.domain.request_rules import TAGS, external_id
 from service.kit.errors import Malformed, NotFound
 from service.kit.http.answered_requests import WAITED
@@ -74,11 +76,13 @@ async def list_subjects(request: Request) -> Response:
     account_ids = {subject.account_id for subject in found}
     account_fields = await authenticate.account_fields(app_resources, caller, account_ids)
     positions = await status_read.queue_positions(app_resources, found)
+    erasures = await erasures_of(app_resources, found)
     shown = [
         public_subject(subject)
         | kept_until_member(subject, app_resources.settings)
         | account_fields.get(subject.account_id, {})
         | await _why_member(request, subject, position)
+        | await erasure_member(app_resources, erasures.get(subject.id))
         for subject, position in zip(found, positions, strict=True)
     ]
     return page(shown, last and encode_cursor(*last))
@@ -138,7 +142,8 @@ async def _answer(
 ) -> Response:
     """The subject, or 304 if the caller has it; `waited` is the wait that was applied, in seconds
     (None: there was none)."""
-    tag = opaque_tag(subject)
+    erasure = (await erasures_of(resources(request), [subject])).get(subject.id)
+    tag = opaque_tag(subject) + (erasure_tag(erasure) if erasure else "")
     headers = {"etag": f'W/"{tag}"', "cache-control": CACHE_CONTROL}
     if subject.finished_at is None:
         headers["retry-after"] = str(retry_after(_age(request, subject)))
@@ -154,6 +159,7 @@ async def _answer(
         shown |= await _waiting_members(request, subject)
     else:
         shown |= kept_until_member(subject, resources(request).settings)
+    shown |= await erasure_member(resources(request), erasure)
     return json_response(shown, 200, headers)
 
 

@@ -55,6 +55,8 @@ class WaitingView(SubjectView, frozen=True):
     media_check_at: datetime | None
     media_lease_token: str | None  # of the worker that checks its media; None: nobody does
     media_check_attempts: int  # checks that found media out of reach
+    # When the provider was asked last to delete what it made of it; None: never.
+    erasure_requested_at: datetime | None
 
 
 class Subject(SubjectView, frozen=True):
