@@ -127,6 +127,7 @@ def upgrade() -> None:
             name="poll",
         ),
         sa.CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
+        sa.CheckConstraint("erased_at IS NULL OR finished_at IS NOT NULL", name="erased"),
     )
     op.create_index(
         "ix_subjects_external_task_id",

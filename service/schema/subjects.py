@@ -74,6 +74,7 @@ subjects = Table(
     CheckConstraint("version >= 1 AND attempts >= 0 AND poll_count >= 0", name="counts"),
     CheckConstraint(f"(next_poll_at IS NOT NULL) = (state IN ({one_of(POLLED)}))", name="poll"),
     CheckConstraint("media_lease_token IS NULL OR media_check_at IS NOT NULL", name="media"),
+    CheckConstraint("erased_at IS NULL OR finished_at IS NOT NULL", name="erased"),
     Index(
         "ix_subjects_queued",
         "account_id",

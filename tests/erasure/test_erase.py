@@ -1,5 +1,6 @@
 """DELETE /v1/subjects/{id}: what a finished subject held is gone everywhere; a tombstone stays."""
 
+import base64
 import json
 from collections.abc import Sequence
 
@@ -18,8 +19,17 @@ from tests.support.clock import Clock
 from tests.support.database import fetch
 from tests.support.erasures import all_rows, erase, erased, succeeded_subject
 from tests.support.ingestion import post_callback
-from tests.support.replays import replay_count, resend
-from tests.support.request_bodies import JPEG_IMAGE, PNG_IMAGE, request_body
+from tests.support.operations import dry_run
+from tests.support.replays import ONE_RETRY, deliver_all, replay_count, resend
+from tests.support.request_bodies import (
+    JPEG_BASE64,
+    JPEG_IMAGE,
+    PNG_BASE64,
+    PNG_IMAGE,
+    image_list,
+    picture,
+    request_body,
+)
 from tests.support.subjects import subject_in_state
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -230,6 +240,59 @@ async def test_a_repeated_callback_is_a_duplicate_and_a_later_one_brings_nothing
     assert {(row["body"], row["headers"], row["size"]) for row in rows} == {(b"", "{}", 0)}
     assert "Perpetua" not in await all_rows(api.resources)
     assert await api.violations() == []
+
+
+async def test_callbacks_that_named_it_elsewhere_are_wiped_and_those_of_others_stay(
+    api: Api,
+) -> None:
+    other = (await api.create())["id"]
+    early = legacy_callback(None, "processing", task_status_msg="Perpetua")
+    assert await post_callback(api, None, early, "msg_early") == "unknown"
+    subject_id = await succeeded_subject(api, TASK_ID)
+    theirs = legacy_callback(None, "processing", task="7", task_status_msg="Eve")
+    assert await post_callback(api, None, theirs, "msg_theirs") == "unknown"
+    body = legacy_callback(subject_id, "processing", task_status_msg="Perpetua")
+    assert await post_callback(api, other, body, "msg_other") == "mismatch"
+    await erased(api, subject_id)
+    rows = await all_rows(api.resources)
+    assert ("Perpetua" in rows, "Eve" in rows) == (False, True)
+
+
+async def test_an_image_that_another_unfinished_subject_needs_stays(api: Api) -> None:
+    images = [image_list(JPEG_BASE64, PNG_BASE64), image_list(PNG_BASE64, other_image())]
+    _, kept = [await api.create(element_image_list=images[0]) for _ in range(2)]
+    ended = (await api.create(element_image_list=images[1]))["id"]
+    await api.http.post(f"/v1/subjects/{ended}/cancel")
+    await erased(api, ended)
+    media = await fetch(api.resources, "SELECT bytes FROM media")
+    assert {row["bytes"] for row in media} == {JPEG_IMAGE, PNG_IMAGE}
+    await api.work(Work.SUBMIT)
+    assert (await api.read(kept["id"]))["state"] in {"submitted", "processing", "succeeded"}
+
+
+def other_image() -> str:
+    return base64.b64encode(picture(shade=77)).decode()
+
+
+async def test_what_was_erased_is_counted_apart_by_a_bulk_resend(
+    api: Api, subscriber: WebhookReceiver, clock: Clock
+) -> None:
+    await api.subscribe(subscriber.url, schedule=ONE_RETRY)
+    subscriber.answers += [500] * 8
+    ended = [await subject_in_state(api, State.CANCELED) for _ in range(2)]
+    await deliver_all(api, clock)  # of each subject two events, and two attempts at each
+    await erased(api, ended[0])
+    found = await dry_run(api, "resend", {"state": "dead"})
+    assert (found["count"], found["cannot"]) == (2, {"event_erased": 2})
+
+
+async def test_the_providers_clients_read_a_tombstone(api: Api) -> None:
+    subject_id = await succeeded_subject(api)
+    await erased(api, subject_id)
+    answer = await api.http.get(f"/v1/general/advanced-custom-elements/{subject_id}")
+    assert answer.status_code == 200
+    (element,) = answer.json()["data"]["task_result"]["elements"]
+    assert (element["element_name"], element["element_description"]) == ("", "")
 
 
 async def test_a_tombstones_events_and_story_have_no_contents(

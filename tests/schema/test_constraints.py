@@ -140,6 +140,7 @@ BROKEN: list[tuple[Table, str, dict[str, Any]]] = [
     (subjects, "ck_subjects_poll", {"state": State.UNCONFIRMED}),
     (subjects, "ck_subjects_poll", {"state": State.PROCESSING}),
     (subjects, "ck_subjects_media", {"media_lease_token": "lse_1"}),
+    (subjects, "ck_subjects_erased", {"erased_at": NOW}),
     (events, "ck_events_sequence", {"sequence": 0}),
     (events, "ck_events_about", {"subject_id": None}),
     (events, "ck_events_about", {"about_subscriber_id": "sbr_1"}),

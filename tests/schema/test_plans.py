@@ -20,6 +20,7 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers
 from tests.support.database import executed_statements, query_plan, table_scans
 from tests.support.deliveries import CLOSED_PORT, deliveries_of
+from tests.support.erasures import erased
 from tests.support.simulator import SimulatorClient
 from tests.support.webhook_receiver import WebhookReceiver
 
@@ -103,6 +104,7 @@ async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookRecei
     await snapshot.take_if_due(api.resources)
     await prune.prune(api.resources)
     await learn_durations.learn(api.resources)
+    await erased(api, first["id"])
     await renew_leases.renew(api.resources, [Lease("lse_1", first["id"], api.resources.clock())])
 
 

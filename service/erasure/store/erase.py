@@ -84,7 +84,7 @@ _DELIVERIES = text("""
 _MAKE_DUE = text("""
     UPDATE deliveries d SET due_at = given.due_at
     FROM unnest(CAST(:ids AS text[]), CAST(:times AS timestamptz[])) AS given (id, due_at)
-    WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = given.id AND d.state = 'pending'
+    WHERE d.id = ANY (CAST(:ids AS text[])) AND d.id = given.id AND (d.state = 'pending') IS TRUE
 """)
 _ATTEMPTS = text(f"""
     UPDATE attempts SET

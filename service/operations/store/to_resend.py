@@ -23,6 +23,7 @@ def _statement(scanned: str) -> TextClause:
     """`scanned` selects the next deliveries by an index, whatever they are."""
     return text(f"""
         SELECT d.*, s.state = 'disabled' AS disabled,
+            (SELECT e.body IS NULL FROM events e WHERE e.id = d.event_id) IS TRUE AS erased,
             d.state <> 'pending' AND d.finished_at <= :cut_off
             AND (d.state = :state OR CAST(:state AS text) IS NULL)
             AND (s.account_id = :account_id OR CAST(:account_id AS text) IS NULL)
@@ -87,8 +88,8 @@ async def read(tx: Connection, operation: Operation, most: int) -> Chunk:
     for row in rows:
         if not row["fits"]:
             continue
-        if row["disabled"]:
-            cannot["subscriber_disabled"] += 1
+        if row["erased"] or row["disabled"]:
+            cannot["event_erased" if row["erased"] else "subscriber_disabled"] += 1
             continue
         items.append(_item(row))
         if len(items) == most:
