@@ -162,6 +162,7 @@ async def test_one_callback_is_shown_with_its_headers_and_its_body(api: Api, clo
     assert answer.status_code == 200
     whole = answer.json()
     assert whole.pop("body") == legacy_callback(subject_id, updated_at=1000).decode()
+    assert whole.pop("erased") is False
     headers = whole.pop("headers")
     assert whole == listed
     assert headers["webhook-id"] == "msg_3"
