@@ -1,12 +1,10 @@
 """Drills with real processes: `make drill-restore`."""
 
 import argparse
-import asyncio
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from service.local.errors import LocalError
 from service.local.folders import temporary_folder
@@ -15,7 +13,7 @@ from tests.drills.dumped import dumped
 from tests.drills.report import Report
 from tests.drills.restore import restore
 
-Drill = Callable[..., Coroutine[Any, Any, None]]
+Drill = Callable[..., None]
 LOST = 60.0  # seconds that a restore loses
 
 
@@ -40,7 +38,7 @@ def main() -> int:
         report = Report(title)
         with temporary_folder(f"callsheet-drill-{name}-") as folder:
             try:
-                asyncio.run(drill(report, folder, lost=given.lost))
+                drill(report, folder, lost=given.lost)
             except (AssertionError, LocalError) as error:
                 traceback.print_exc()
                 report.check("the drill comes to its end", holds=False, found=repr(error))

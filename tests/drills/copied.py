@@ -26,26 +26,30 @@ SUBJECTS = 30
 QUIET = 5 * LEASE  # seconds that nothing may be sent in
 
 
-async def copied(report: Report, folder: Path, **_: float) -> None:
+def copied(report: Report, folder: Path, **_: float) -> None:
     """Copy an installation that has a queue, tasks with the provider and deliveries pending."""
     with stack_with_short_leases(folder / "original", **SETTINGS) as running:
-        async with RunningService.open(running) as world, subscribed(world) as subscriber:
-            await world.change_simulator_settings(processing_after=1, finished_after=4)
-            await _fill(report, world, subscriber)
-            original, copy = folder / "original" / "postgres", make_folder(folder / "copy")
-            server = Server(running.env["CALLSHEET_DATABASE_URL"], running.child("postgres"))
-            await asyncio.to_thread(copy_cluster, server, original, copy / "postgres")
-            for name in ("web", "worker"):
-                await asyncio.to_thread(running.child(name).kill)
-            report.step("the data is copied; the original's web and worker are away")
-            subscriber.failing = False
-            with copy_of(running, copy) as copied_stack:
-                async with _caller_of(copied_stack, world) as there:
-                    await _check_copy(report, there, subscriber)
-                    await _adopt(report, there, subscriber)
-            for name in ("web", "worker"):
-                await asyncio.to_thread(running.child(name).start)
-            await _check_original(report, world)
+        asyncio.run(_copied(report, folder, running))
+
+
+async def _copied(report: Report, folder: Path, running: Stack) -> None:
+    async with RunningService.open(running) as world, subscribed(world) as subscriber:
+        await world.change_simulator_settings(processing_after=1, finished_after=4)
+        await _fill(report, world, subscriber)
+        original, copy = folder / "original" / "postgres", make_folder(folder / "copy")
+        server = Server(running.env["CALLSHEET_DATABASE_URL"], running.child("postgres"))
+        await asyncio.to_thread(copy_cluster, server, original, copy / "postgres")
+        for name in ("web", "worker"):
+            await asyncio.to_thread(running.child(name).kill)
+        report.step("the data is copied; the original's web and worker are away")
+        subscriber.failing = False
+        with copy_of(running, copy) as copied_stack:
+            async with _caller_of(copied_stack, world) as there:
+                await _check_copy(report, there, subscriber)
+                await _adopt(report, there, subscriber)
+        for name in ("web", "worker"):
+            await asyncio.to_thread(running.child(name).start)
+        await _check_original(report, world)
 
 
 async def _fill(report: Report, world: RunningService, subscriber: Subscriber) -> None:

@@ -8,8 +8,9 @@ import httpx
 
 from service.local.folders import make_folder
 from service.local.postgres import start_postgres
-from service.local.processes import supervised
+from service.local.processes import Supervisor, supervised
 from service.local.server import Server
+from service.local.stack import Stack
 from tests.chaos.world import RunningService, stack_with_short_leases, until
 from tests.drills.backups import dump, restore_dump
 from tests.drills.commands import audit, run_command
@@ -23,41 +24,45 @@ COMMITS = """
 """
 
 
-async def dumped(report: Report, folder: Path, **_: float) -> None:
+def dumped(report: Report, folder: Path, **_: float) -> None:
     """Move an installation into a younger cluster by pg_dump and pg_restore."""
     with (
         stack_with_short_leases(folder / "stack", delivery_schedule="1,1,1,1,1") as running,
         supervised(folder / "logs") as supervisor,
     ):
-        async with RunningService.open(running) as world, subscribed(world) as subscriber:
-            await world.fetch(COMMITS.format(count=AHEAD))
-            callers = Callers(world)
-            await callers.create(SUBJECTS)
-            await until(lambda: _all_ended(world))
-            await until(world.no_delivery_pending)
-            await callers.create(SUBJECTS)  # these are under way
-            before = await _feed(world)
-            for name in ("web", "worker"):
-                await asyncio.to_thread(running.child(name).stop)
-            old = Server(running.env["CALLSHEET_DATABASE_URL"], running.child("postgres"))
-            file = await asyncio.to_thread(
-                dump, old, folder / "stack" / "postgres", folder / "database.dump"
-            )
-            younger = make_folder(folder / "younger") / "postgres"
-            new = start_postgres(supervisor, younger, durable=False)
-            await asyncio.to_thread(restore_dump, new, younger, file)
-            report.step(f"{file.stat().st_size:,} bytes are dumped and restored")
-            assert isinstance(running.env, dict)
-            running.env["CALLSHEET_DATABASE_URL"] = new.url
-            migrated = await asyncio.to_thread(run_command, running, "migrate")
-            report.step(f"  | {migrated.stdout.strip()}")
-            for name in ("worker", "web"):
-                command = running.child(name).command
-                assert isinstance(command.env, dict)
-                command.env["CALLSHEET_DATABASE_URL"] = new.url
-                await asyncio.to_thread(running.child(name).start)
-            await _resume_if_held(report, world)
-            await _check(report, world, callers, subscriber, before)
+        asyncio.run(_dumped(report, folder, running, supervisor))
+
+
+async def _dumped(report: Report, folder: Path, running: Stack, supervisor: Supervisor) -> None:
+    async with RunningService.open(running) as world, subscribed(world) as subscriber:
+        await world.fetch(COMMITS.format(count=AHEAD))
+        callers = Callers(world)
+        await callers.create(SUBJECTS)
+        await until(lambda: _all_ended(world))
+        await until(world.no_delivery_pending)
+        await callers.create(SUBJECTS)  # these are under way
+        before = await _feed(world)
+        for name in ("web", "worker"):
+            await asyncio.to_thread(running.child(name).stop)
+        old = Server(running.env["CALLSHEET_DATABASE_URL"], running.child("postgres"))
+        file = await asyncio.to_thread(
+            dump, old, folder / "stack" / "postgres", folder / "database.dump"
+        )
+        younger = make_folder(folder / "younger") / "postgres"
+        new = start_postgres(supervisor, younger, durable=False)
+        await asyncio.to_thread(restore_dump, new, younger, file)
+        report.step(f"{file.stat().st_size:,} bytes are dumped and restored")
+        assert isinstance(running.env, dict)
+        running.env["CALLSHEET_DATABASE_URL"] = new.url
+        migrated = await asyncio.to_thread(run_command, running, "migrate")
+        report.step(f"  | {migrated.stdout.strip()}")
+        for name in ("worker", "web"):
+            command = running.child(name).command
+            assert isinstance(command.env, dict)
+            command.env["CALLSHEET_DATABASE_URL"] = new.url
+            await asyncio.to_thread(running.child(name).start)
+        await _resume_if_held(report, world)
+        await _check(report, world, callers, subscriber, before)
 
 
 async def _all_ended(world: RunningService) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from service.local.server import Server
+from service.local.stack import Stack
 from tests.chaos.world import LEASE, RunningService, stack_with_short_leases, until
 from tests.drills.backups import put_back, take_backup
 from tests.drills.commands import audit, run_command
@@ -42,12 +43,15 @@ class Before:
     key: str = ""  # that was revoked in them
 
 
-async def restore(report: Report, folder: Path, *, lost: float, restarted: bool) -> None:
+def restore(report: Report, folder: Path, *, lost: float, restarted: bool) -> None:
     """Lose `lost` seconds while processes live, or are all restarted with the database."""
     with stack_with_short_leases(folder, **SETTINGS) as running:
-        async with RunningService.open(running) as world, subscribed(world) as subscriber:
-            drill = RestoreDrill(report, world, subscriber)
-            await drill.run(lost, restarted=restarted)
+        asyncio.run(_restore(report, running, lost, restarted=restarted))
+
+
+async def _restore(report: Report, running: Stack, lost: float, *, restarted: bool) -> None:
+    async with RunningService.open(running) as world, subscribed(world) as subscriber:
+        await RestoreDrill(report, world, subscriber).run(lost, restarted=restarted)
 
 
 class RestoreDrill:
@@ -152,9 +156,8 @@ class RestoreDrill:
         return back_at
 
     async def _check_held(self) -> None:
-        await until(self._is_held)
         await self._wait_for_log("installation_held")
-        self.report.step("every process says that it is held")
+        self.report.check("every process says that it is held", holds=await self._is_held())
         await asyncio.sleep(2 * LEASE)  # what was on its way has arrived
         sent, told = await self._sent(), len(self.subscriber.told)
         accepted = await self.world.create("calm", external_task_id="while-held")
@@ -170,10 +173,7 @@ class RestoreDrill:
         self.report.check("held, a request is accepted and waits", holds=read["state"] == "queued")
 
     async def _is_held(self) -> bool:
-        try:
-            answer = await self.world.http.get("/readyz")
-        except httpx.TransportError:
-            return False
+        answer = await self.world.http.get("/readyz")
         return answer.status_code == httpx.codes.OK and "held" in answer.text
 
     async def _wait_for_log(self, action: str) -> None:
