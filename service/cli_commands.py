@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from service import cli_callers, cli_erasure, cli_operations
+from service import cli_callers, cli_erasure, cli_operations, cli_resume
 from service.accounts.domain.scopes import SCOPES
 from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
@@ -313,5 +313,6 @@ COMMANDS: Mapping[str, Command] = {
     "erase": _with_resources(cli_erasure.erase),
     "reencrypt": _reencrypt,
     "prune": _with_resources(cli_operations.prune),
+    "resume": _with_resources(cli_resume.resume),
     "audit": _with_resources(cli_operations.look_for_violations),
 }

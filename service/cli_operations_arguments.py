@@ -139,6 +139,37 @@ def add_usage_command(command: Add) -> None:
     )
 
 
+def add_resume_command(command: Add) -> None:
+    """Add `resume`."""
+    resume = command(
+        "resume",
+        "Let a restored database go on: everything is looked up at the provider first",
+        "callsheet resume --erasures web.log --erasures worker.log --yes",
+    )
+    resume.add_argument(
+        "--erasures",
+        action="append",
+        metavar="FILE",
+        help="a log file, as old as the backup at least: what it says was erased and revoked is "
+        "erased and revoked again, before anybody is told of anything; may be given again",
+    )
+    resume.add_argument(
+        "--moved",
+        action="store_true",
+        default=None,
+        help="this is the original, and its CALLSHEET_PUBLIC_URL has changed",
+    )
+    resume.add_argument(
+        "--skip-list",
+        action="store_true",
+        default=None,
+        help="go on although the provider's list cannot be read; no task is listed then",
+    )
+    resume.add_argument(
+        "--yes", action="store_true", default=None, help="ask nothing, as without a terminal"
+    )
+
+
 def _since(given: str) -> datetime | timedelta:
     """A time, or how long ago it was."""
     moment = parse_rfc3339(given)

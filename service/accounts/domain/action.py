@@ -32,6 +32,7 @@ class ActionKind(StrEnum):
     RELEASED = "released"
     OPERATION_STARTED = "operation_started"  # a bulk operation
     OPERATION_STOPPED = "operation_stopped"
+    RESUMED = "resumed"  # a restored database goes on; the object is the installation
     CONTENTS_SEEN = "contents_seen"  # an operator read what is another account's
 
 

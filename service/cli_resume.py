@@ -1,0 +1,98 @@
+"""The command by which a restored database goes on."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from service.accounts.domain.actor import Actor
+from service.accounts.steps import api_keys
+from service.accounts.steps.action_log import command_line
+from service.installation.domain.installation import Installation
+from service.installation.steps import resume as steps
+from service.installation.steps.erased_before import erase_before_telling
+from service.installation.steps.look_ups import look_up_everything
+from service.installation.steps.unknown_tasks import unknown_tasks
+from service.kit.errors import FieldError, Invalid
+from service.kit.log_files import ids_of_lines
+from service.kit.timestamps import format_rfc3339
+from service.resources import Resources
+
+QUESTION = "This database is the original, and nobody else works on another of it? [y/N] "
+
+
+async def resume(resources: Resources, given: argparse.Namespace) -> int:
+    """Let a restored database go on. On standard output is nothing but the provider's tasks that it
+    does not know, one a line; what was done is told on standard error."""
+    _check_readable(given.erasures)
+    if not _is_confirmed(given):
+        return 2
+    found = await steps.begin(resources, moved=bool(given.moved))
+    _tell(f"held since {format_rfc3339(found.held_since)}: {found.held_reason}")
+    await steps.wait_until_settled(resources, found)
+    actor = command_line()
+    for name in given.erasures or ():
+        await _do_again(resources, name, actor)
+    due = await look_up_everything(resources)
+    _tell(
+        f"{due.may_have_been_sent} subjects may have been submitted in the lost time; the provider "
+        f"is asked about {due.asked_about} before any is submitted; {due.put_off} deadlines are "
+        "put off until then"
+    )
+    await _list_unknown_tasks(resources, found, skip=bool(given.skip_list))
+    done = await steps.finish(resources, found, due, actor)
+    _tell(f"resumed at {format_rfc3339(done.moment)}; earlier cursors of feeds are answered 410")
+    return 0
+
+
+async def _do_again(resources: Resources, name: str, actor: Actor) -> None:
+    """Revoke and erase again what a log file says was revoked and erased."""
+    keys = _ids(name, "key_revoked", "key")
+    revoked, before, unknown = await api_keys.revoke_again(resources, keys, actor)
+    _tell(f"{name}: {revoked} keys revoked, {before} were so, {unknown} are unknown")
+    erased = await erase_before_telling(resources, _ids(name, "subject_erased", "subject"), actor)
+    _tell(
+        f"{name}: {len(erased.now)} subjects erased, {len(erased.before)} were so, "
+        f"{len(erased.unknown)} are unknown"
+    )
+
+
+def _ids(name: str, action: str, member: str) -> list[str]:
+    """The ids that lines of this action have in the file, each once."""
+    with Path(name).open("rb") as file:
+        return list(dict.fromkeys(ids_of_lines(file, action, member)))
+
+
+async def _list_unknown_tasks(resources: Resources, found: Installation, *, skip: bool) -> None:
+    if skip:
+        _tell("the provider's list was not read: see `callsheet audit --against-provider`")
+        return
+    count = 0
+    async for id_, report in unknown_tasks(resources, found.last_moment):
+        made = format_rfc3339(report.created_at) or "-"
+        print(report.provider_task_id, id_, report.status or "unknown", made)
+        count += 1
+    _tell(f"{count} tasks of the provider are unknown here")
+
+
+def _check_readable(names: list[str] | None) -> None:
+    for name in names or ():
+        try:
+            Path(name).open("rb").close()
+        except OSError as error:
+            rule = f"erasures cannot be read: {error.strerror}"
+            raise Invalid([FieldError("/erasures", "unreadable", rule)]) from error
+
+
+def _is_confirmed(given: argparse.Namespace) -> bool:
+    """Whether to go on: by --yes, or by an answer at a terminal."""
+    if given.yes:
+        return True
+    if not sys.stdin.isatty():
+        _tell("nothing was done: without a terminal it needs --yes")
+        return False
+    print(QUESTION, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
