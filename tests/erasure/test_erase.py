@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from structlog.typing import EventDict
@@ -284,6 +285,16 @@ async def test_what_was_erased_is_counted_apart_by_a_bulk_resend(
     await erased(api, ended[0])
     found = await dry_run(api, "resend", {"state": "dead"})
     assert (found["count"], found["cannot"]) == (2, {"event_erased": 2})
+
+
+async def test_what_a_subject_cost_stays(api: Api, subscriber: WebhookReceiver) -> None:
+    subject_id = await told_subject(api, subscriber)
+    today = api.resources.clock().date()
+    path = f"/v1/usage?from={today}&to={today + timedelta(days=1)}"
+    before = await api.http.get(path)
+    assert '"units":"1.5"' in before.text
+    await erased(api, subject_id)
+    assert (await api.http.get(path)).json() == before.json()
 
 
 async def test_the_providers_clients_read_a_tombstone(api: Api) -> None:
