@@ -94,6 +94,20 @@ async def test_what_is_refused_is_counted_with_those_whose_media_are_bad(api: Ap
     ]
 
 
+async def test_what_is_erased_stays_in_the_bill(api: Api) -> None:
+    await end(api, "succeed", 1, "0.1", "2026-11-01T12:00:00Z")
+    await end(api, "failed", 2, "0.2", "2026-11-01T12:00:00Z")
+    media = '{"code": "media_format", "message": "no"}'
+    refused = "UPDATE subjects SET error = $1, provider_task_id = NULL WHERE state = 'failed'"
+    await fetch(api.resources, refused, media)
+    window = {"from": "2026-11-01", "to": "2026-11-02"}
+    before = (await read(api, **window))["data"]
+    assert [line["outcome"] for line in before] == ["refused", "succeeded"]
+    for subject in (await api.http.get("/v1/subjects")).json()["data"]:
+        assert (await api.http.delete(f"/v1/subjects/{subject['id']}")).status_code == 200
+    assert (await read(api, **window))["data"] == before
+
+
 async def test_counts_that_cannot_be_stored_are_kept_for_the_next_time(
     api: Api, resources: Resources
 ) -> None:
