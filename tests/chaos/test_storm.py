@@ -6,7 +6,8 @@ import base64
 import os
 import random
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import orjson
 import pytest
@@ -15,6 +16,8 @@ from service.callbacks.domain.url_tokens import callback_token
 from service.kit.crypto.encryption import Encryptor
 from service.local.processes import Child
 from service.local.stack import Stack
+from service.story.domain.story_file import read_story
+from service.subjects.domain.lifecycle import RANK, decide
 from tests.chaos.world import LEASE, RunningService, flaky_receiver, stack_with_short_leases, until
 from tests.support.log_lines import documented_actions, undocumented
 from tests.support.request_bodies import request_body
@@ -90,6 +93,24 @@ def check_logs(world: RunningService, secrets: Sequence[str]) -> None:
     assert [secret for secret in secrets if secret in answered] == []
 
 
+async def check_stories(world: RunningService, subjects: Mapping[str, Mapping[str, Any]]) -> None:
+    """Each story's moves are those of the state machine, one after the other to the subject's end,
+    and nothing that a subject held, and no address, stands in it."""
+    for id_, subject in subjects.items():
+        answer = await world.http.get(f"/v1/subjects/{id_}/story")
+        moves = read_story(answer.content).moves
+        by_law = [
+            move for move in moves if move.signal and decide(move.before, move.signal) is move.after
+        ]
+        assert by_law == moves
+        assert moves[-1].after == subject["state"]
+        events = [event["type"] for event in answer.json()["events"][1:]]
+        assert [f"subject.{move.after}" for move in moves if RANK[move.after]] == events
+        addresses = ("127.0.0.1", "http:", "/callbacks")
+        hidden = [DESCRIPTION, *addresses, *(name for name in TROUBLES if " " in name)]
+        assert [text for text in hidden if text in answer.text] == []
+
+
 @pytest.fixture
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack_with_short_leases(tmp_path_factory.mktemp("storm"), **SETTINGS) as started:
@@ -145,6 +166,7 @@ async def test_after_a_storm_everything_adds_up(running: Stack) -> None:
         }
         assert disordered == {}
         assert world.violations() == "0 violations"
+        await check_stories(world, subjects)
         hidden = [*secrets_of(running, subjects), receiver.path, *receiver.secrets]
         check_logs(world, hidden)
         assert [child.command.name for child in running.supervisor.ended()] == []

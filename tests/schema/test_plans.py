@@ -94,6 +94,7 @@ async def one_life(api: Api, provider: SimulatorClient, subscriber: WebhookRecei
     api.resources.clock.advance(60)  # type: ignore[attr-defined]
     await api.work()
     assert (await api.read(second["id"]))["finished_at"]
+    await api.http.get(f"/v1/subjects/{second['id']}/story")
     await api.http.get("/v1/events")
     await api.http.get("/v1/subjects", params={"external_task_id": "a-name"})
     await api.http.post(

@@ -6,6 +6,7 @@ import jsonschema_rs
 import pytest
 from sqlalchemy import text
 
+from service.accounts.domain.contents import shows_contents
 from service.openapi.routes import SOURCE
 from service.subjects.domain.work import Work
 from tests.conftest import SECRET_KEY, WEBHOOK_SECRET
@@ -54,6 +55,7 @@ async def test_a_story_has_signals_moves_events_and_attempts(
         "subject.queued",
         "subject.submitted",
     ]
+    assert not shows_contents(told)  # so a key with operator:read sees all of it
     attempts = [attempt for delivery in told["deliveries"] for attempt in delivery["attempts"]]
     assert {attempt["status"] for attempt in attempts} == {200}
 
