@@ -211,3 +211,18 @@ async def test_a_subject_whose_deletion_nobody_asked_for_costs_no_further_read(a
     with executed_statements() as statements:
         await api.read(subject_id)
     assert not [statement for statement in statements if "erasures" in statement]
+
+
+async def test_a_held_copy_deletes_nothing_at_the_provider_and_says_why(
+    api: Api, provider: SimulatorClient, clock: Clock
+) -> None:
+    subject_id = await made_subject(api)
+    clock.advance(5)
+    await fetch(api.resources, "UPDATE installation SET held_reason = 'x', held_since = now()")
+    await ask(api, subject_id)
+    await api.work(Work.ERASE)
+    assert await deletes(provider) == []
+    assert (await api.read(subject_id))["erasure"]["why"]["code"] == "held_copy"
+    await fetch(api.resources, "UPDATE installation SET held_reason = NULL, held_since = NULL")
+    await api.work(Work.ERASE)
+    assert await deletes(provider) == ["done"]

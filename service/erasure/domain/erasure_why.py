@@ -12,6 +12,9 @@ def erasure_why(erasure: Erasure, conditions: Conditions, now: datetime) -> Why 
     at, since = erasure.next_try_at, min(erasure.requested_at, now)
     if at is None:
         return None
+    held = conditions.held_copy(since, now)
+    if held is not None:
+        return held
     if at <= now:
         return conditions.due("has it deleted at the provider", at, now)
     if erasure.lease_token is not None:

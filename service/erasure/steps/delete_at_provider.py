@@ -44,7 +44,9 @@ async def claim(resources: Resources, limit: int) -> Sequence[ClaimedErasure]:
     now, token = resources.clock(), resources.new_id("lse")
     until = end_of_lease(resources, now)
     async with resources.database.autocommit() as tx:
-        return await erasures.claim(tx, now=now, lease_until=until, token=token, limit=limit)
+        return await erasures.claim(
+            tx, resources.home.fence, now=now, lease_until=until, token=token, limit=limit
+        )
 
 
 async def delete(resources: Resources, claimed: ClaimedErasure) -> bool | None:

@@ -9,6 +9,8 @@ from msgspec.structs import fields
 from sqlalchemy import text
 
 from service.erasure.domain.erasure import Erasure, ErasureState
+from service.installation.domain.installation import Fence
+from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
 from service.subjects.domain.work import Work
 from service.subjects.store.work import notify_sql
@@ -56,14 +58,14 @@ _CLAIM = text(f"""
     probe AS (
         SELECT subject_id FROM erasures
         WHERE subject_id = (SELECT subject_id FROM stopped) AND state = 'pending'
-        AND next_try_at <= :now
+        AND next_try_at <= :now AND {AT_HOME}
         FOR UPDATE SKIP LOCKED
     ),
     -- 3 those that are due, the first of them first, unless one was stopped
     due AS (
         SELECT subject_id FROM erasures
         WHERE state = 'pending' AND NOT stopped AND next_try_at <= :now
-        AND NOT EXISTS (SELECT FROM stopped)
+        AND NOT EXISTS (SELECT FROM stopped) AND {AT_HOME}
         ORDER BY next_try_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ),
     -- 4 the claim
@@ -123,12 +125,14 @@ async def by_subjects(tx: Connection, subject_ids: Sequence[str]) -> dict[str, E
     return {erasure.subject_id: erasure for erasure in found}
 
 
-async def claim(
-    tx: Connection, *, now: datetime, lease_until: datetime, token: str, limit: int
+async def claim(  # noqa: PLR0913 - one claim's worth
+    tx: Connection, fence: Fence, *, now: datetime, lease_until: datetime, token: str, limit: int
 ) -> list[ClaimedErasure]:
     """Claim at most `limit` deletions that are due, under a lease with this token until
-    `lease_until`; one at most while the provider refuses our account or key."""
+    `lease_until`; one at most while the provider refuses our account or key, and none outside the
+    fence: a copy deletes nothing of the original's."""
     values = {"now": now, "lease_until": lease_until, "token": token, "limit": limit}
+    values |= fence.values()
     return [
         ClaimedErasure(_erasure(row[:-3]), *row[-3:]) for row in await tx.execute(_CLAIM, values)
     ]
