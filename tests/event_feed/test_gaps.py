@@ -14,6 +14,7 @@ from service.event_feed.web.sse import Feed, SSEStream
 from service.resources import Resources
 from tests.support.database import fetch
 from tests.support.event_streams import (
+    TIMEOUT,
     FeedApi,
     another_account,
     feed_api,
@@ -170,7 +171,8 @@ async def test_a_stream_ends_before_a_page_with_a_gap(
     hub = world.web.app.state.hub
     stream = SSEStream(hub, Feed(world.account), Place(START), 0.5)
     await hub.join(stream)
-    await stream({"method": "GET"}, receive, send)
+    async with asyncio.timeout(TIMEOUT):
+        await stream({"method": "GET"}, receive, send)
     text = b"".join(sent).decode()
     assert [subject.id in text for subject in made] == [True, True, False, False, False]
     last_id = [line for line in text.split("\n") if line.startswith("id: ")][-1].removeprefix(
@@ -225,7 +227,7 @@ class Feeder:
             self.pruned |= set(gone)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_whoever_reads_while_others_prune_sees_all_that_stays_or_is_told(
     world: FeedApi, seed: int
 ) -> None:
@@ -237,13 +239,15 @@ async def test_whoever_reads_while_others_prune_sees_all_that_stays_or_is_told(
     )
     await fetch(world.resources, NOTE_WRITTEN)
     await fetch(world.resources, NOTE_EACH)
-    first, *_ = await world.add_subjects(12)
+    first, second, *_ = await world.add_subjects(12)
     cursor = (await page(world, limit="1"))["next_cursor"]
     seen, told = [first.id], START
-    writing = asyncio.create_task(feeder.run(15))
+    await prune_subjects(world.resources, second.id)
+    feeder.pruned.add(second.id)
+    writing = asyncio.create_task(feeder.run(8))
     while True:
         finished = writing.done()
-        answer = await world.get("/v1/events", after=cursor, limit=str(random.randint(1, 3)))
+        answer = await world.get("/v1/events", after=cursor, limit="1")
         if answer.status_code == 200:
             body = answer.json()
             seen += shown_in(body)
@@ -257,6 +261,7 @@ async def test_whoever_reads_while_others_prune_sees_all_that_stays_or_is_told(
     for row in await fetch(world.resources, WRITTEN):
         places[row["subject_id"]] = Position(row["xid"], row["position"])
     missed = places.keys() - set(seen)
+    assert second.id in missed
     assert len(seen) == len(set(seen)), "nothing comes twice"
     assert missed <= feeder.pruned, "what was never pruned was seen"
     assert all(places[subject_id] <= told for subject_id in missed), "what is missed was told"
