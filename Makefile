@@ -9,6 +9,7 @@ help:
 	@echo 'make test    the whole gate: format, lint, types, floors, tests, coverage'
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors of the same run, and whether they meet their aims'
+	@echo 'make drill-restore  copies, restores under load, a dump: with real processes, five minutes'
 	@echo 'make fix     format, and mend what the linter can mend'
 	@echo 'make wheel   what production installs, in dist/'
 	@echo 'make lock    write the requirements files anew, with uv'
@@ -37,7 +38,7 @@ INSTALLED = { $(PIP) check || \
 
 # Whoever names a PYTHON gets that one, or is told that .venv has another: first of all, so that
 # nothing is installed or run before.
-demo dev test bench fix wheel: named-python
+demo dev test bench drill-restore fix wheel: named-python
 
 named-python:
 	@test '$(PYTHON)' = python3 || test ! -x $(BIN)/python || { \
@@ -61,6 +62,9 @@ test: .venv/dev
 bench: .venv/dev
 	@$(BIN)/python -m tests.bench
 
+drill-restore: .venv/dev
+	@$(BIN)/python -m tests.drills
+
 fix: .venv/dev
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
@@ -83,4 +87,4 @@ wheel: .venv/local
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
-.PHONY: help named-python demo dev test bench fix wheel lock clean
+.PHONY: help named-python demo dev test bench drill-restore fix wheel lock clean

@@ -103,8 +103,8 @@ async def _check_copy(report: Report, there: RunningService, subscriber: Subscri
     ready = await there.http.get("/readyz")
     report.check(
         "the copy is ready, and held",
-        holds=ready.status_code == httpx.codes.OK and "held" in ready.text,
-        found=ready.status_code,
+        holds=ready.status_code == httpx.codes.OK and ready.json()["status"] == "held",
+        found=ready.json()["checks"]["installation"],
     )
     await there.wait_for_log(there.stack.child("worker"), "installation_held")
     before, told = (await there.ledger())["counts"], len(subscriber.told)

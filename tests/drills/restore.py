@@ -31,6 +31,7 @@ BURST = 30  # requests at once before the backup, so that it has a queue
 ERASED = 3  # subjects that are erased, of those that the backup has ended, and of those it has not
 QUIET = 4 * LEASE  # seconds that nothing may be sent in
 ENDS = 120.0  # seconds until all must have ended
+SHOWN = 3  # tasks that nobody knows, of all that are counted
 TOLD_OF_ERASED = {"subject.deleted"}
 
 
@@ -83,6 +84,7 @@ class RestoreDrill:
 
     async def _back_up(self) -> Path:
         await until(self._some_have_ended)
+        self.before.key = self.stack.make_key("acme")
         await self.callers.create(BURST)
         server = self._server()
         backup = await asyncio.to_thread(take_backup, server, self.stack.folder / "postgres")
@@ -106,15 +108,13 @@ class RestoreDrill:
         began = time.monotonic()
         ended = await self._ids("state = 'succeeded'")
         unfinished = await self._ids("finished_at IS NULL AND state IN ('queued', 'submitted')")
-        self.before.key = self.stack.make_key("acme")
-        key_id = run_command(self.stack, "keys", "list", "--account", "acme").stdout
         await asyncio.sleep(lost / 2)
         chosen = ended[:ERASED] + await self._ended_of(unfinished)
         for subject_id in chosen:
             answer = await self.world.http.delete(f"/v1/subjects/{subject_id}")
             assert answer.status_code == httpx.codes.OK, answer.text
         self.before.erased = chosen
-        revoked = run_command(self.stack, "keys", "revoke", self._newest_key(key_id))
+        revoked = run_command(self.stack, "keys", "revoke", self._newest_key())
         assert revoked.returncode == 0, revoked.stderr
         self.commands_log.write_text(revoked.stderr)
         await asyncio.sleep(max(0.0, began + lost - time.monotonic()))
@@ -134,7 +134,8 @@ class RestoreDrill:
         await until(enough)
         return found
 
-    def _newest_key(self, listed: str) -> str:
+    def _newest_key(self) -> str:
+        listed = run_command(self.stack, "keys", "list", "--account", "acme").stdout
         return max(line.split()[0] for line in listed.splitlines())
 
     def _server(self) -> Server:
@@ -174,7 +175,7 @@ class RestoreDrill:
 
     async def _is_held(self) -> bool:
         answer = await self.world.http.get("/readyz")
-        return answer.status_code == httpx.codes.OK and "held" in answer.text
+        return answer.status_code == httpx.codes.OK and answer.json()["status"] == "held"
 
     async def _wait_for_log(self, action: str) -> None:
         for name in ("web", "worker"):
@@ -196,8 +197,12 @@ class RestoreDrill:
             run_command, self.stack, "resume", "--erasures", str(logs), "--yes"
         )
         self.report.check("resume ends with exit code 0", holds=done.returncode == 0)
-        for line in (done.stderr if done.returncode else done.stdout).splitlines():
+        tasks = done.stdout.splitlines()
+        for line in [*tasks[:SHOWN], *(["…"] if tasks[SHOWN:] else [])]:
             self.report.step(f"  | {line}")
+        for line in done.stderr.splitlines():
+            if not line.startswith("{"):  # a log line
+                self.report.step(f"  | {line}")
         self.report.step(f"resumed in {time.monotonic() - began:.1f} s")
         return done.stdout.splitlines()
 

@@ -14,6 +14,7 @@ from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
 from service.event_feed.store import epochs
+from service.event_feed.store.transaction_ids import rebase_transaction_ids
 from service.installation.domain.installation import HeldBecause, Installation
 from service.installation.steps import note_moment
 from service.installation.steps.look_ups import LookUpsDue
@@ -66,6 +67,7 @@ async def finish(
     noted = resources.home.noted(installation.id)
     moment = max(filter(None, (resources.clock(), noted, installation.last_moment)))
     async with resources.database.transaction() as tx:
+        await rebase_transaction_ids(tx)  # if it is another Postgres, and nobody ran `migrate`
         epoch = await epochs.begin_epoch(tx)
         await release(tx, installation.id, resources.home.url, moment)
         await action_log.record(tx, resources, actor, _action(installation, due, epoch, moment))
