@@ -10,6 +10,7 @@ help:
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors of the same run, and whether they meet their aims'
 	@echo 'make drill-restore  copies, restores under load, a dump: with real processes, five minutes'
+	@echo 'make drill-retention  a history is pruned under load, with real processes; SIZE=20000 subjects'
 	@echo 'make fix     format, and mend what the linter can mend'
 	@echo 'make wheel   what production installs, in dist/'
 	@echo 'make lock    write the requirements files anew, with uv'
@@ -64,6 +65,9 @@ bench: .venv/dev
 
 drill-restore: .venv/dev
 	@$(BIN)/python -m tests.drills
+
+drill-retention: .venv/dev
+	@$(BIN)/python -m tests.drills retention --size $${SIZE:-20000}
 
 fix: .venv/dev
 	$(BIN)/python -m ruff format .

@@ -13,6 +13,7 @@ from tests.bench.intake import intake
 from tests.bench.latency import latencies
 from tests.bench.load import Faulty
 from tests.bench.metrics_cost import metrics_cost
+from tests.bench.retention import retention
 from tests.bench.snapshots import snapshots
 from tests.bench.streams import streams
 from tests.bench.ten_million import ten_million
@@ -36,6 +37,10 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         snapshots,
         "what waits, with 1,000,000 finished subjects; a minute and a half, 7 GB of disk",
     ),
+    "retention": (
+        retention,
+        "ingest and claims while 1,000,000 subjects are pruned; five minutes, 7 GB of disk",
+    ),
     "streams": (streams, "5,000 open event streams in one process; half a minute"),
     "audit": (audit, "an audit of 1,000,000 finished subjects; three minutes, 7 GB of disk"),
     "ten-million": (
@@ -43,7 +48,7 @@ ROWS: Mapping[str, tuple[Callable[[], None], str]] = {
         "callbacks, deliveries, pages, snapshots with 10,000,000 events; ten minutes, 20 GB",
     ),
 }
-LONG = ["audit", "ten-million"]  # run by name alone
+LONG = ["audit", "retention", "ten-million"]  # run by name alone
 
 
 def main() -> int:

@@ -44,6 +44,10 @@ BACKLOG = most(1.25)  # times as long for a delivery with 100,000 that are due
 TEN_MILLION_EVENTS = most(1.5)  # times as long with them in the tables
 
 
+WHILE_PRUNING = least(0.9)  # of the rate while nothing is pruned
+GROWN = most(1.1)  # times the size, once all of it was pruned and as much made again
+
+
 def judged(figure: float, aim: Aim) -> str:
     """The figure with its aim, as every row prints it."""
     digits = 0 if aim.bound >= 10 else 2

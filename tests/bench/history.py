@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
+from typing import Any
 
 from service.kit.ids import ALPHABET
 from service.subjects.domain.subject import Subject
@@ -59,18 +60,37 @@ class Filled:
 async def fill(url: str, accounts: Sequence[tuple[str, str]], count: int = SUBJECTS) -> Filled:
     """Spread over accounts, each given with its one subscriber."""
     began = perf_counter()
-    span = int(SPAN.total_seconds() * 1000)
-    first = int((utc_now() - RECENT - SPAN).timestamp() * 1000)
     async with connected(url) as connection:
-        await connection.execute(f"CREATE UNLOGGED TABLE bench_subjects ({COLUMNS})")
-        ids, subscribers = zip(*accounts, strict=True)
-        await connection.execute(_MAKE, ids, subscribers, first, span, count)
-        await connection.execute("ANALYZE bench_subjects")
+        await _make(connection, accounts, count, RECENT)
         await bulk.fill(url, _statements())
         await connection.execute("DROP TABLE bench_subjects")
         size = await connection.fetchval("SELECT pg_database_size(current_database())")
         wal = await connection.fetchval("SELECT sum(size)::bigint FROM pg_ls_waldir()")
     return Filled(perf_counter() - began, size, wal)
+
+
+async def add(url: str, accounts: Sequence[tuple[str, str]], count: int, age: timedelta) -> None:
+    """The same, as the service would: each row into every index. The last was made so long ago."""
+    async with connected(url) as connection:
+        await _make(connection, accounts, count, age)
+        for statements in _statements().values():
+            for statement in statements:
+                await connection.execute(statement)
+        await connection.execute("DROP TABLE bench_subjects")
+
+
+async def _make(
+    connection: Any,  # noqa: ANN401 - asyncpg has no types
+    accounts: Sequence[tuple[str, str]],
+    count: int,
+    age: timedelta,
+) -> None:
+    span = int(SPAN.total_seconds() * 1000)
+    first = int((utc_now() - age - SPAN).timestamp() * 1000)
+    await connection.execute(f"CREATE UNLOGGED TABLE bench_subjects ({COLUMNS})")
+    ids, subscribers = zip(*accounts, strict=True)
+    await connection.execute(_MAKE, ids, subscribers, first, span, count)
+    await connection.execute("ANALYZE bench_subjects")
 
 
 def _statements() -> dict[str, list[str]]:

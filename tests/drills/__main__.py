@@ -1,4 +1,4 @@
-"""Drills with real processes: `make drill-restore`."""
+"""Drills with real processes: `make drill-restore`, `make drill-retention`."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from tests.drills.copied import copied
 from tests.drills.dumped import dumped
 from tests.drills.report import Report
 from tests.drills.restore import restore
+from tests.drills.retention import SUBJECTS, retention
 
 Drill = Callable[..., None]
 LOST = 60.0  # seconds that a restore loses
@@ -26,19 +27,23 @@ def main() -> int:
             "A restore with all processes restarted",
             partial(restore, restarted=True),
         ),
+        "retention": ("A history is pruned under load", retention),
         "dump": ("A logical dump into a younger cluster", dumped),
     }
     arguments = argparse.ArgumentParser(prog="python -m tests.drills")
     arguments.add_argument("drills", nargs="*", choices=[[], *drills], default=[])
     arguments.add_argument("--lost", type=float, default=LOST, help="seconds that a restore loses")
+    arguments.add_argument(
+        "--size", type=int, default=SUBJECTS, help="subjects of the history that is pruned"
+    )
     given = arguments.parse_args()
     broken = []
-    for name in given.drills or drills:
+    for name in given.drills or [name for name in drills if name != "retention"]:
         title, drill = drills[name]
         report = Report(title)
         with temporary_folder(f"callsheet-drill-{name}-") as folder:
             try:
-                drill(report, folder, lost=given.lost)
+                drill(report, folder, lost=given.lost, size=given.size)
             except (AssertionError, LocalError) as error:
                 traceback.print_exc()
                 report.check("the drill comes to its end", holds=False, found=repr(error))

@@ -44,7 +44,7 @@ class Before:
     key: str = ""  # that was revoked in them
 
 
-def restore(report: Report, folder: Path, *, lost: float, restarted: bool) -> None:
+def restore(report: Report, folder: Path, *, lost: float, restarted: bool, **_: float) -> None:
     """Lose `lost` seconds while processes live, or are all restarted with the database."""
     with stack_with_short_leases(folder, **SETTINGS) as running:
         asyncio.run(_restore(report, running, lost, restarted=restarted))
