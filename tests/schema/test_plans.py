@@ -9,6 +9,8 @@ import pytest
 from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
+from service.installation.steps.look_ups import look_up_everything
+from service.installation.store.known import known_ids
 from service.kit.leases import Lease
 from service.operations.steps import audit, snapshot
 from service.operations.store import audit_ranges, gauges, waiting
@@ -144,6 +146,19 @@ async def test_no_statement_of_a_life_reads_a_whole_table(
 ) -> None:
     with executed_statements() as statements:
         await one_life(api, provider, subscriber)
+    wrong = await unbounded(api.resources, FILLED, statements)
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_what_a_restored_database_looks_up_is_found_among_what_is_unfinished(
+    api: Api,
+) -> None:
+    await api.create()
+    with executed_statements() as statements:
+        due = await look_up_everything(api.resources)
+        assert due.asked_about == 1
+        async with api.resources.database.autocommit() as tx:
+            await known_ids(tx, ["sub_1"])
     wrong = await unbounded(api.resources, FILLED, statements)
     assert not wrong, "\n".join(wrong)
 

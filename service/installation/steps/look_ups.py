@@ -40,7 +40,7 @@ async def look_up_everything(resources: Resources) -> LookUpsDue:
     now = resources.clock()
     await _in_batches(resources, lambda tx: look_ups.ask_at(tx, now, BATCH))
     async with resources.database.autocommit() as tx:
-        asked = await look_ups.count_asked_about(tx)
+        asked = await look_ups.count_asked_about(tx, now)
     until = now + LEAST_TIME + timedelta(seconds=2 * asked / resources.settings.polls_per_second)
     put_off = await _in_batches(resources, lambda tx: look_ups.put_off_deadlines(tx, until, BATCH))
     return LookUpsDue(doubted, asked, put_off)

@@ -45,7 +45,7 @@ _ASK_AT = text("""
     )
     RETURNING id
 """)
-_COUNT_ASKED = text("SELECT count(*) FROM subjects WHERE next_poll_at IS NOT NULL")
+_COUNT_ASKED = text("SELECT count(*) FROM subjects WHERE next_poll_at <= :at")
 _PUT_OFF = text(f"""
     WITH soon AS ({_earliest("deadline < :until")})
     UPDATE subjects SET deadline = :until
@@ -74,9 +74,9 @@ async def ask_at(tx: Connection, at: datetime, limit: int) -> int:
     return len(await tx.execute(_ASK_AT, {"at": at, "limit": limit}))
 
 
-async def count_asked_about(tx: Connection) -> int:
-    """How many subjects the provider is asked about."""
-    count: int = await tx.scalar(_COUNT_ASKED)
+async def count_asked_about(tx: Connection, at: datetime) -> int:
+    """How many subjects the provider is to be asked about at `at`."""
+    count: int = await tx.scalar(_COUNT_ASKED, {"at": at})
     return count
 
 
