@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add_erase_command(command)
     operators.add_prune_command(command)
     operators.add_resume_command(command)
+    operators.add_adopt_command(command)
     operators.add_audit_command(command)
     operators.add_actions_command(command)
     operators.add_usage_command(command)

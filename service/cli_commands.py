@@ -314,5 +314,6 @@ COMMANDS: Mapping[str, Command] = {
     "reencrypt": _reencrypt,
     "prune": _with_resources(cli_operations.prune),
     "resume": _with_resources(cli_resume.resume),
+    "adopt": _with_resources(cli_operations.adopt_copy),
     "audit": _with_resources(cli_operations.look_for_violations),
 }

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from service.accounts.domain.action import ActionKind
 from service.accounts.steps import action_log, authenticate
 from service.accounts.store.actions import ActionFilter, ActionRecord
+from service.installation.steps import adopt
 from service.kit.database.errors import DRIVER_ERRORS, failure_reason
 from service.kit.errors import FieldError, Invalid, Unavailable
 from service.kit.text import escape_unprintable
@@ -24,6 +25,7 @@ from service.usage.domain.window import Window, read_window
 from service.usage.steps import read as read_usage
 from service.usage.steps import reconcile
 
+NOT_CONFIRMED = 2  # the exit code of what asks a question, and is not answered with yes
 COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 DIFFERENCES_SHOWN = 1000  # and as many tasks that are not ours
 ACTIONS_READ = 200  # entries of the action log that are read at a time
@@ -88,6 +90,34 @@ async def list_actions(resources: Resources, given: argparse.Namespace) -> int:
             shown = action_log.as_json(entry)
             print(json.dumps(shown, ensure_ascii=False) if given.json else _action_line(entry))
         criteria, more = replace(criteria, after=after), after is not None
+    return 0
+
+
+async def adopt_copy(resources: Resources, given: argparse.Namespace) -> int:
+    """Make a copy this installation's own, and print what was done; NOT_CONFIRMED, and nothing is
+    done, unless it is confirmed."""
+    found = await adopt.refuse_at_home(resources)
+    print(f"This is a copy of the database of {found.public_url}.")
+    if not given.yes:
+        if not sys.stdin.isatty():
+            print("Nothing was done: without a terminal it needs --yes.", file=sys.stderr)
+            return NOT_CONFIRMED
+        print("All that it has under way is ended. Go on? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().casefold() not in {"y", "yes"}:
+            print("Nothing was done.", file=sys.stderr)
+            return NOT_CONFIRMED
+    done = await adopt.adopt(
+        resources, action_log.command_line(), revoke_keys=bool(given.revoke_keys)
+    )
+    print(f"{done.subscribers} subscribers paused")
+    print(f"{done.canceled} queued subjects canceled")
+    print(f"{done.failed} subjects that were with the provider failed as left_behind")
+    print(f"{done.deliveries} pending deliveries canceled")
+    print(f"{done.erasures} deletions at the provider given up")
+    print(f"{done.operations} bulk operations stopped")
+    if given.revoke_keys:
+        print(f"{done.keys} API keys revoked, {done.secrets} webhook secrets removed")
+    print(f"It is the database of {resources.home.url} now: {done.installation_id}")
     return 0
 
 

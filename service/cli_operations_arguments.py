@@ -170,6 +170,24 @@ def add_resume_command(command: Add) -> None:
     )
 
 
+def add_adopt_command(command: Add) -> None:
+    """Add `adopt`."""
+    adopt = command(
+        "adopt",
+        "Make a copy of a database this installation's own: what it brought along is ended",
+        "callsheet adopt --revoke-keys --yes",
+    )
+    adopt.add_argument(
+        "--revoke-keys",
+        action="store_true",
+        default=None,
+        help="also revoke all API keys, and remove the webhook secrets that were added",
+    )
+    adopt.add_argument(
+        "--yes", action="store_true", default=None, help="ask nothing, as without a terminal"
+    )
+
+
 def _since(given: str) -> datetime | timedelta:
     """A time, or how long ago it was."""
     moment = parse_rfc3339(given)

@@ -102,7 +102,7 @@ def upgrade() -> None:
         sa.CheckConstraint("what IN ('cancel', 'replay', 'resend')", name="what"),
         sa.CheckConstraint("state IN ('done', 'running', 'stopped')", name="state"),
         sa.CheckConstraint(
-            "stop_reason IN ('asked', 'subscriber_disabled', 'subscriber_gone')",
+            "stop_reason IN ('asked', 'left_behind', 'subscriber_disabled', 'subscriber_gone')",
             name="stop_reason",
         ),
         sa.CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished"),

@@ -33,6 +33,7 @@ class ActionKind(StrEnum):
     OPERATION_STARTED = "operation_started"  # a bulk operation
     OPERATION_STOPPED = "operation_stopped"
     RESUMED = "resumed"  # a restored database goes on; the object is the installation
+    ADOPTED = "adopted"  # a copy has a new home; the object is the installation that it is now
     CONTENTS_SEEN = "contents_seen"  # an operator read what is another account's
 
 

@@ -30,7 +30,7 @@ def _earliest(condition: str) -> str:
     """  # noqa: S608 - likewise
 
 
-_NOT_ASKED = text(_earliest("true"))
+_UNFINISHED = text(_earliest("true"))
 _FORGET_CLAIM = text(f"""
     UPDATE subjects SET
         claimed_at = NULL,
@@ -54,11 +54,16 @@ _PUT_OFF = text(f"""
 """)  # noqa: S608 - likewise
 
 
+async def unfinished(tx: Connection, states: Sequence[State], limit: int) -> list[str]:
+    """Ids of at most `limit` subjects in these states, none of which is terminal, the earliest
+    deadline first."""
+    return [row[0] for row in await tx.execute(_UNFINISHED, {"states": states, "limit": limit})]
+
+
 async def not_asked_about(tx: Connection, limit: int) -> list[str]:
     """Ids of at most `limit` subjects that nobody asks the provider about, the earliest deadline
     first: queued ones, and those that a worker was sending."""
-    values = {"states": NOT_ASKED, "limit": limit}
-    return [row[0] for row in await tx.execute(_NOT_ASKED, values)]
+    return await unfinished(tx, NOT_ASKED, limit)
 
 
 async def forget_claims(tx: Connection, subject_ids: Sequence[str], now: datetime) -> None:

@@ -29,6 +29,7 @@ class StopReason(StrEnum):
     """Why a bulk operation was stopped before its end."""
 
     ASKED = "asked"  # by somebody
+    LEFT_BEHIND = "left_behind"  # it ran in the database that this one was copied from
     SUBSCRIBER_DISABLED = "subscriber_disabled"  # the one that it replays to
     SUBSCRIBER_GONE = "subscriber_gone"  # likewise
 
