@@ -42,7 +42,21 @@ def test_feeds_and_workers_are_notified_on_the_same_channels() -> None:
 
 def test_ids_begin_with_the_same_prefixes() -> None:
     assert found(r'(?:new_id|first_id)\(\s*"(\w+)"') == {
-        *("acc", "att", "cbk", "evt_test", "hld", "key", "lse", "opr", "rdy", "req", "sbr", "sec"),
+        *(
+            "acc",
+            "att",
+            "cbk",
+            "evt_test",
+            "hld",
+            "ins",
+            "key",
+            "lse",
+            "opr",
+            "rdy",
+            "req",
+            "sbr",
+            "sec",
+        ),
         "sub",
     }
     assert event_id("sub_01kcr4", 3) == "evt_01kcr4_3"

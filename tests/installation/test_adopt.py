@@ -10,7 +10,6 @@ from service.accounts.store.actions import ActionFilter
 from service.callbacks.steps import webhook_secrets
 from service.installation.steps import adopt
 from service.installation.store import adoption
-from service.kit.errors import Conflict
 from service.resources import Resources
 from service.subjects.domain.work import Work
 from tests.support.api import Api
@@ -143,7 +142,7 @@ async def test_keys_and_secrets_go_where_it_is_asked_for(api: Api) -> None:
 )
 async def test_what_is_no_copy_is_refused(resources: Resources, statement: str, said: str) -> None:
     await fetch(resources, statement)
-    with pytest.raises(Conflict, match=said):
+    with pytest.raises(adopt.NotACopy, match=said):
         await adopt.adopt(resources, action_log.command_line())
 
 
@@ -157,7 +156,7 @@ async def test_the_very_database_that_others_work_on_is_refused(
         await fetch(resources, "UPDATE installation SET last_moment = last_moment + interval '5 s'")
 
     monkeypatch.setattr(adopt, "watch", noted_meanwhile)
-    with pytest.raises(Conflict, match=r"Processes of https://original\.example are running"):
+    with pytest.raises(adopt.NotACopy, match=r"Processes of https://original\.example are running"):
         await adopt.adopt(resources, action_log.command_line())
 
 

@@ -17,7 +17,7 @@ from service.installation.domain.installation import NOTED_EVERY, Installation
 from service.installation.store import adoption, look_ups
 from service.installation.store import installation as store
 from service.kit.database.connection import Connection
-from service.kit.errors import Conflict
+from service.kit.errors import CallsheetError
 from service.resources import Resources
 from service.subjects.domain.lifecycle import RANK, TERMINAL, Signal, State
 from service.subjects.domain.signal_source import SignalSource
@@ -31,7 +31,6 @@ BATCH: Final = 500  # rows of one transaction
 UNFINISHED: Final = sorted(RANK.keys() - TERMINAL)
 LATELY: Final = timedelta(seconds=30)  # a database that was alive then may be alive still
 WATCHED: Final = 2 * NOTED_EVERY.total_seconds() + 1  # seconds in which it would be noted again
-NOT_A_COPY: Final = "not_a_copy"  # the code of its Conflict
 NOT_ASKED: Final = {
     "code": "left_behind",
     "message": "it was asked for in the database that this one was copied from",
@@ -43,6 +42,10 @@ LEFT_BEHIND: Final = {
 
 # Ends some of what there is of a kind, at most so many: how many these were.
 End = Callable[[Connection, datetime, int], Awaitable[int]]
+
+
+class NotACopy(CallsheetError):
+    """The database is not to be adopted; the message is a sentence for operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Adopted:
 
 
 async def refuse_at_home(resources: Resources) -> Installation:
-    """The installation, which may be adopted. Conflict if this process is at home in it, if nobody
+    """The installation, which may be adopted. NotACopy if this process is at home in it, if nobody
     is yet, or if another's processes are running on it."""
     async with resources.database.autocommit() as tx:
         found = await store.read(tx)
@@ -74,7 +77,7 @@ async def refuse_at_home(resources: Resources) -> Installation:
         text = "This database was restored at its own home: use `callsheet resume`."
     else:
         text = "This database is at home: adopt is for a copy, with a PUBLIC_URL of its own."
-    raise Conflict(text, NOT_A_COPY)
+    raise NotACopy(text)
 
 
 async def watch(seconds: float) -> None:
@@ -83,7 +86,7 @@ async def watch(seconds: float) -> None:
 
 
 async def _refuse_alive(resources: Resources, found: Installation) -> None:
-    """Conflict if the database is not a copy, but the very one that others work on."""
+    """NotACopy if the database is not a copy, but the very one that others work on."""
     if found.last_moment is None or resources.clock() - found.last_moment > LATELY:
         return
     await watch(WATCHED)
@@ -94,13 +97,13 @@ async def _refuse_alive(resources: Resources, found: Installation) -> None:
             f"Processes of {found.public_url} are running on this database: it is no copy. Stop "
             "them, or give their PUBLIC_URL."
         )
-        raise Conflict(text, NOT_A_COPY)
+        raise NotACopy(text)
 
 
 async def adopt(resources: Resources, actor: Actor, *, revoke_keys: bool = False) -> Adopted:
     """Make a copy this process' home. With `revoke_keys` all API keys are revoked, and the webhook
     secrets that were added are removed. Safe to run again after it was cut off: then the numbers
-    are of what was left to do. Conflict if it is no copy."""
+    are of what was left to do. NotACopy if it is no copy."""
     found = await refuse_at_home(resources)
     paused = await _all(resources, adoption.pause_subscribers)
     operations = await _all(resources, adoption.stop_operations)
