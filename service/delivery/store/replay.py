@@ -64,7 +64,14 @@ async def is_erased(tx: Connection, event_id: str) -> bool:
 
 _REQUEUE = text(f"""
     WITH
-    -- 1 the events, with the delivery that each may have had
+    -- 1 the events; one about a subscriber has no subject that would keep it from being pruned
+    -- meanwhile, and is locked itself
+    kept AS MATERIALIZED (
+        SELECT id FROM events
+        WHERE id = ANY (CAST(:event_ids AS text[])) AND subject_id IS NULL
+        ORDER BY id FOR KEY SHARE
+    ),
+    -- 2 with the delivery that each may have had
     chosen AS (
         SELECT e.id, e.subject_id, e.sequence, d.id AS delivery_id,
             row_number() OVER (ORDER BY e.xid, e.position) AS number
@@ -73,8 +80,9 @@ _REQUEUE = text(f"""
             SELECT id FROM deliveries WHERE {DELIVERY_OF_EVENT}
         ) d ON true
         WHERE e.id = ANY (CAST(:event_ids AS text[])) AND e.body IS NOT NULL  -- not erased
+        AND (e.subject_id IS NOT NULL OR e.id IN (SELECT id FROM kept))
     ),
-    -- 2 those deliveries begin their schedule again; their attempts go on counting, so that no
+    -- 3 those deliveries begin their schedule again; their attempts go on counting, so that no
     -- receiver takes a new attempt for an old one
     requeued AS (
         UPDATE deliveries SET
@@ -84,7 +92,7 @@ _REQUEUE = text(f"""
         AND state = ANY (CAST(:states AS text[]))
         RETURNING ordering_key
     ),
-    -- 3 events without a delivery get one
+    -- 4 events without a delivery get one
     made AS (
         INSERT INTO deliveries (id, event_id, subscriber_id, ordering_key, sequence, state, due_at,
             replayed_at, created_at)
