@@ -6,7 +6,7 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, Final
 
 from service.callbacks.domain.signature_schemes import V1, Scheme
 from service.callbacks.domain.sources import PROVIDER, read_sources
@@ -20,6 +20,7 @@ from service.retention.domain.floors import floors, in_days
 from service.retention.domain.retention import kept_for
 
 PREFIX = "CALLSHEET_"
+OF_CALLERS: Final = frozenset({"URL", "KEY"})  # cli_callers.py reads them: whom it asks, as whom
 
 
 class SettingError(Exception):
@@ -329,12 +330,12 @@ def _read(setting: Field[Any], environ: Mapping[str, str]) -> Any:  # noqa: ANN4
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Variables whose names begin with PREFIX and are no setting, each with the setting whose name
-    is most like it (None: there is none)."""
+    """Variables whose names begin with PREFIX and are no setting, nor of callers' commands, each
+    with the setting whose name is most like it (None: there is none)."""
     known = [setting.name.upper() for setting in fields(Settings)]
     given = [name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)]
     context, found = ValidationContext(), {}
-    for name in sorted(set(given) - set(known)):
+    for name in sorted(set(given) - set(known) - OF_CALLERS):
         nearest = context.closest_name(name, known)
         found[PREFIX + quotable(name)] = PREFIX + nearest if nearest else None
     return found

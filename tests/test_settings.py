@@ -62,6 +62,7 @@ def test_a_variable_that_is_no_setting_is_known_by_name_with_the_setting_it_is_m
         "CALLSHEET_LEASE": "12",
         "CALLSHEET_PROVIDER_PARALEL": "4",
         "CALLSHEET_X": "5",
+        "CALLSHEET_URL": "a caller's",
         "X": "6",
     }
     nearest = {"CALLSHEET_PROVIDER_PARALEL": "CALLSHEET_PROVIDER_PARALLEL", "CALLSHEET_X": None}

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from service.kit.errors import Invalid
+from service.local.playback import settings
 from service.story.domain.script import MAX_WAIT, Step, script_of
 from service.story.domain.story_file import MAX_FILE, read_story
 
@@ -72,6 +73,21 @@ def test_long_waits_are_shortened() -> None:
 
 def test_what_the_clock_and_callers_did_is_no_step_of_the_provider() -> None:
     assert steps({"source": "cancel", "signal": "cancel"}, {"left_out": 7}) == []
+
+
+def test_callbacks_that_were_not_believed_are_not_signed_when_they_are_played() -> None:
+    hint = CALLED_BACK | {"verdict": "hint", "verification": "none"}
+    played = read_story(story(ACCEPTED, hint, FOUND))
+    script = script_of(played)
+    assert [step.sign for step in script.steps] == ["signed", "unsigned", "signed"]
+    assert settings(played)["WEBHOOK_SECRETS"] == ""
+
+
+def test_what_ended_in_the_queue_is_held_there() -> None:
+    cancel = {"before": "queued", "after": "canceled", "signal": "cancel", "at": at(9)}
+    later = {"source": "submit", "outcome": "retry_later", "code": 1303}
+    script = script_of(read_story(story(later, moves=[cancel])))
+    assert (script.hold_after, script.cancels) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.kit.errors import FieldError, Invalid
-from service.story.domain.document import FORMAT
 from service.story.domain.moves import Move
 from service.subjects.domain.lifecycle import Ignored, Signal, State
 
@@ -58,13 +57,10 @@ class PlayedSubject(Struct, frozen=True):
 class StoryFile(Struct, frozen=True):
     """A story, as far as it is played back."""
 
-    format: Literal[1]  # FORMAT
+    format: Literal[1]  # document.FORMAT
     subject: PlayedSubject
     moves: Annotated[list[Move], Meta(max_length=MAX_ENTRIES)]
     signals: Annotated[list[PlayedSignal], Meta(max_length=MAX_ENTRIES)]
-
-
-assert FORMAT == 1  # noqa: S101 - a Literal takes no name
 
 
 def read_story(raw: bytes) -> StoryFile:
