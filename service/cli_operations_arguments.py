@@ -154,6 +154,12 @@ def add_resume_command(command: Add) -> None:
         "erased and revoked again, before anybody is told of anything; may be given again",
     )
     resume.add_argument(
+        "--restored",
+        action="store_true",
+        default=None,
+        help="it was restored though no process has found that out: hold everything first",
+    )
+    resume.add_argument(
         "--moved",
         action="store_true",
         default=None,

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import api_keys
 from service.accounts.steps.action_log import command_line
-from service.installation.domain.installation import Installation
 from service.installation.steps import resume as steps
 from service.installation.steps.erased_before import erase_before_telling
 from service.installation.steps.look_ups import look_up_everything
@@ -26,7 +26,7 @@ async def resume(resources: Resources, given: argparse.Namespace) -> int:
     _check_readable(given.erasures)
     if not _is_confirmed(given):
         return 2
-    found = await steps.begin(resources, moved=bool(given.moved))
+    found = await steps.begin(resources, moved=bool(given.moved), restored=bool(given.restored))
     _tell(f"held since {format_rfc3339(found.held_since)}: {found.held_reason}")
     await steps.wait_until_settled(resources, found)
     actor = command_line()
@@ -38,7 +38,11 @@ async def resume(resources: Resources, given: argparse.Namespace) -> int:
         f"is asked about {due.asked_about} before any is submitted; {due.put_off} deadlines are "
         "put off until then"
     )
-    await _list_unknown_tasks(resources, found, skip=bool(given.skip_list))
+    if given.skip_list:
+        _tell("the provider's list was not read: see `callsheet audit --against-provider`")
+    else:
+        # What was not found out may have gone on for a while: then the last moment says nothing.
+        await _list_unknown_tasks(resources, None if given.restored else found.last_moment)
     done = await steps.finish(resources, found, due, actor)
     _tell(f"resumed at {format_rfc3339(done.moment)}; earlier cursors of feeds are answered 410")
     return 0
@@ -62,12 +66,9 @@ def _ids(name: str, action: str, member: str) -> list[str]:
         return list(dict.fromkeys(ids_of_lines(file, action, member)))
 
 
-async def _list_unknown_tasks(resources: Resources, found: Installation, *, skip: bool) -> None:
-    if skip:
-        _tell("the provider's list was not read: see `callsheet audit --against-provider`")
-        return
+async def _list_unknown_tasks(resources: Resources, since: datetime | None) -> None:
     count = 0
-    async for id_, report in unknown_tasks(resources, found.last_moment):
+    async for id_, report in unknown_tasks(resources, since):
         made = format_rfc3339(report.created_at) or "-"
         print(report.provider_task_id, id_, report.status or "unknown", made)
         count += 1

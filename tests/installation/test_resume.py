@@ -103,6 +103,19 @@ async def test_what_is_not_held_is_not_resumed(api: Api) -> None:
     assert after["feed_epoch"] == before["feed_epoch"]
 
 
+async def test_what_nobody_has_found_out_is_held_by_who_says_that_it_was_restored(
+    api: Api, provider: SimulatorClient
+) -> None:
+    await api.create()
+    await note_moment.look(api.resources)
+    found = await resume.begin(api.resources, restored=True)
+    assert found.held_reason == resume.SAID
+    await api.work()
+    assert (await provider.ledger())["creates"] == []
+    await resumed(api.resources)
+    assert (await row(api.resources))["held_reason"] is None
+
+
 async def test_at_another_address_it_is_resumed_only_if_that_is_said_to_be_home(api: Api) -> None:
     await note_moment.look(api.resources)
     async with another_process(api, "https://new.example") as moved:

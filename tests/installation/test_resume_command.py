@@ -33,7 +33,13 @@ async def held(api: Api, clock: Clock) -> Api:
 
 async def resume(api: Api, **changes: Any) -> int:  # noqa: ANN401
     """Run the command; its exit code."""
-    given = {"erasures": None, "moved": None, "skip_list": None, "yes": True} | changes
+    given = {
+        "erasures": None,
+        "moved": None,
+        "restored": None,
+        "skip_list": None,
+        "yes": True,
+    } | changes
     return await cli_resume.resume(api.resources, argparse.Namespace(**given))
 
 

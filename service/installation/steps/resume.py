@@ -26,6 +26,8 @@ from service.resources import Resources
 from service.subjects.domain.work import Work
 from service.subjects.store import work
 
+SAID = "An operator says that this database was restored, and runs `callsheet resume`."
+
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
@@ -35,19 +37,23 @@ class Resumed:
     moment: datetime  # from which on the database is known again to go forwards
 
 
-async def begin(resources: Resources, *, moved: bool) -> Installation:
-    """Hold every process, if it is not so already; the installation as it stands then, with the
-    last moment that the database had. Conflict if there is nothing to resume: it is not held, or it
-    is at another address than at home and `moved` does not say that this is its home now."""
+async def begin(
+    resources: Resources, *, moved: bool = False, restored: bool = False
+) -> Installation:
+    """Hold every process, if it is not so already; the installation as it stands then. Conflict if
+    there is nothing to resume: it is not held, and `restored` does not say that it went back all
+    the same; or it is at another address than at home, and `moved` does not say that this is its
+    home now."""
     await note_moment.look(resources)
     held = resources.home.held
-    if held is None:
+    if held is None and not restored:
         raise Conflict("The installation is not held: there is nothing to resume.", "not_held")
-    if held.because is HeldBecause.ELSEWHERE and not moved:
+    if held is not None and held.because is HeldBecause.ELSEWHERE and not moved:
         raise Conflict(held.text, "elsewhere")
+    reason = SAID if held is None else held.text
     async with resources.database.autocommit() as tx:
         found = await store.read(tx)
-        return await store.hold(tx, found.id, held.text, resources.clock())
+        return await store.hold(tx, found.id, reason, resources.clock())
 
 
 async def wait_until_settled(resources: Resources, installation: Installation) -> None:
