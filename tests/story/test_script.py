@@ -101,6 +101,10 @@ def test_what_ended_in_the_queue_is_held_there() -> None:
         (story(*[{}] * 1001), "the story's $.signals: Expected `array` of length <= 1000"),
         (story(moves=[{"before": "a"}]), "the story's $.moves[0].before: Invalid enum value 'a'"),
         (story({"at": "2026-11-22"}), "the story's $.signals[0].at: Invalid RFC3339"),
+        (
+            story(moves=[{"before": "submitting", "after": "submitted", "signal": None}]),
+            "the story's $.moves: what led to them was pruned or erased",
+        ),
         (b"[" * 100_000, "the story's $: "),
         (b" " * (MAX_FILE + 1), "the story has more than 20000000 bytes"),
     ],

@@ -64,12 +64,17 @@ class StoryFile(Struct, frozen=True):
 
 
 def read_story(raw: bytes) -> StoryFile:
-    """Read a file; Invalid, which names the member and the rule, if it is no story."""
+    """Read a file; Invalid, which names the member and the rule, if it is no story, or one of which
+    too little is kept to be played."""
     if len(raw) > MAX_FILE:
         raise Invalid([FieldError("", "too_long", f"the story has more than {MAX_FILE} bytes")])
     try:
-        return msgspec.json.decode(raw, type=StoryFile)
+        story = msgspec.json.decode(raw, type=StoryFile)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         rule, _, place = str(error).partition(" - at ")
         member = place.strip("`") or "$"
         raise Invalid([FieldError(member, "story", f"the story's {member}: {rule}")]) from None
+    if any(move.signal is None for move in story.moves):
+        rule = "the story's $.moves: what led to them was pruned or erased"
+        raise Invalid([FieldError("$.moves", "story", rule)])
+    return story
