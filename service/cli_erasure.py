@@ -21,10 +21,15 @@ async def erase(resources: Resources, given: argparse.Namespace) -> int:
     if chosen == (given.file is not None):
         rule = "choose what is erased: --account, --tag or both; or --from alone"
         raise Invalid([FieldError("/account", "required", rule)])
-    dry_run = bool(given.dry_run)
+    dry_run, provider = bool(given.dry_run), bool(given.provider)
     if given.file is None:
         steps = erase_matching(
-            resources, account=given.account, tag=given.tag, actor=command_line(), dry_run=dry_run
+            resources,
+            account=given.account,
+            tag=given.tag,
+            actor=command_line(),
+            dry_run=dry_run,
+            provider=provider,
         )
         total, unfinished = await _report(steps)
     elif dry_run:
@@ -32,11 +37,13 @@ async def erase(resources: Resources, given: argparse.Namespace) -> int:
     else:
         with _opened(given.file) as file:
             ids = ids_of_lines(file, "subject_erased", "subject")
-            total, unfinished = await _report(erase_named(resources, ids, command_line()))
+            steps = erase_named(resources, ids, command_line(), provider=provider)
+            total, unfinished = await _report(steps)
     done = "would be erased" if dry_run else "erased"
     print(
         f"{total.erased} {done}, {total.before} erased before, {unfinished} not finished"
         + (f", {total.unknown} unknown" if given.file else "")
+        + (f", {total.pending} pending at the provider" if provider and not dry_run else "")
     )
     return 0
 

@@ -19,5 +19,11 @@ def add_erase_command(command: Add) -> None:
         help="a log file, or - for standard input, whose erasures are done again; instead of both",
     )
     erase.add_argument(
+        "--provider",
+        action="store_true",
+        default=None,
+        help="the provider deletes what it made first: workers ask it, until it has",
+    )
+    erase.add_argument(
         "--dry-run", action="store_true", default=None, help="only count and list them"
     )

@@ -16,12 +16,15 @@ from service.erasure.store import matching
 from service.kit.errors import Invalid
 from service.resources import Resources
 from service.subjects.domain.lifecycle import State
+from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.database import fetch
+from tests.support.provider_deletions import deletes, made_subject
+from tests.support.simulator import SimulatorClient
 from tests.support.subjects import add_committed_subject, subject_in_state
 from tests.test_command_line import run
 
-CHOICE = Namespace(account=None, tag=None, file=None, dry_run=None)
+CHOICE = Namespace(account=None, tag=None, file=None, dry_run=None, provider=None)
 
 
 async def erase(resources: Resources, **given: object) -> int:
@@ -177,3 +180,30 @@ async def test_commands_log_each_erasure_and_revocation_as_json_on_standard_erro
     (line,) = map(json.loads, revoked.stderr.splitlines())
     assert (line["action"], line["key"]) == ("key_revoked", key_id)
     assert "csk_" not in revoked.stderr
+
+
+async def test_with_the_provider_each_waits_until_that_has_deleted_it(
+    api: Api, provider: SimulatorClient, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before, made, named = [await made_subject(api, name) for name in "abc"]
+    canceled = await subject_in_state(api, State.CANCELED)
+    queued = await subject_in_state(api, State.QUEUED)
+    await api.http.delete(f"/v1/subjects/{before}")
+    lines = tmp_path / "lines.log"
+    lines.write_text(json.dumps({"action": "subject_erased", "subject": named}))
+    await erase(api.resources, file=str(lines), provider=True)
+    await erase(api.resources, account="acme", provider=True, dry_run=True)
+    assert await erase(api.resources, account="acme", provider=True) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if " action=" not in line] == [
+        "0 erased, 0 erased before, 0 not finished, 0 unknown, 1 pending at the provider",
+        f"{queued} queued",
+        "4 would be erased, 0 erased before, 1 not finished",
+        f"{queued} queued",
+        "1 erased, 0 erased before, 1 not finished, 3 pending at the provider",
+    ]
+    assert await erased_ids(api.resources) == {before, canceled}
+    for _ in range(3):
+        await api.work(Work.ERASE)
+    assert await erased_ids(api.resources) == {before, canceled, made, named}
+    assert await deletes(provider) == ["done"] * 3

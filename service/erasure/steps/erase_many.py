@@ -1,13 +1,15 @@
 """Erasure of many subjects: all of an account or of a tag, or those that log lines name."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import islice
 
 from msgspec import Struct
 
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import authenticate
+from service.erasure.steps import erase_there_first
 from service.erasure.steps.erase import BATCH, erase_again
+from service.erasure.steps.erase_there_first import Asked
 from service.erasure.store import matching
 from service.erasure.store.matching import Candidate
 from service.intake.domain.request_rules import TAGS
@@ -23,6 +25,7 @@ class Progress(Struct, frozen=True):
     erased: int = 0  # now; of a dry run, that would be
     before: int = 0  # were erased before
     unknown: int = 0  # ids that no subject has
+    pending: int = 0  # erased once the provider has deleted what it made of them
     unfinished: tuple[tuple[str, State], ...] = ()  # ids and states of those that are left alone
 
     def __add__(self, other: "Progress") -> "Progress":
@@ -31,51 +34,62 @@ class Progress(Struct, frozen=True):
             self.erased + other.erased,
             self.before + other.before,
             self.unknown + other.unknown,
+            self.pending + other.pending,
         )
 
 
-async def erase_matching(
+async def erase_matching(  # noqa: PLR0913 - the options of the command
     resources: Resources,
     *,
     account: str | None,
     tag: str | None,
     actor: Actor,
     dry_run: bool = False,
+    provider: bool = False,
 ) -> AsyncIterator[Progress]:
     """Erase the finished subjects of the account of this name that have this tag (None: of any),
-    made until now, some in each transaction. Invalid for a name or a tag that is none."""
+    made until now, some in each transaction; at the provider first with `provider`, also those that
+    were erased here before. Invalid for a name or a tag that is none."""
     account_id = await _check(resources, account, tag)
     until = resources.clock()
     rest: ListPosition | None = matching.START
     while rest is not None:
         async with resources.database.autocommit() as tx:
             found, rest = await matching.candidates(tx, account_id, tag, until, rest)
-        finished = [one.id for one in found if one.finished and not one.erased]
-        yield _others(found, erased=len(finished) if dry_run else 0)
+        taken = [one for one in found if one.finished and (provider or not one.erased)]
+        yield _others(found, taken, erased=len(taken) if dry_run else 0)
         if not dry_run:
-            async for progress in erase_named(resources, finished, actor):
+            ids = [one.id for one in taken]
+            async for progress in erase_named(resources, ids, actor, provider=provider):
                 yield progress
 
 
 async def erase_named(
-    resources: Resources, subject_ids: Iterable[str], actor: Actor
+    resources: Resources, subject_ids: Iterable[str], actor: Actor, *, provider: bool = False
 ) -> AsyncIterator[Progress]:
-    """Erase the finished ones of these subjects, whosever they are, some in each transaction."""
+    """Erase the finished ones of these subjects, whosever they are, some in each transaction; at
+    the provider first with `provider`."""
     rest = iter(subject_ids)
     while ids := list(islice(rest, BATCH)):
-        done = await erase_again(resources, ids, actor)
+        if provider:
+            asked = await erase_there_first.erase_all(resources, ids, actor)
+        else:
+            asked = Asked(erased=await erase_again(resources, ids, actor))
+        done = asked.erased
         yield Progress(
             len(done.now),
             len(done.before),
             len(done.unknown),
+            len(asked.pending),
             tuple((subject.id, subject.state) for subject in done.unfinished),
         )
 
 
-def _others(found: Iterable[Candidate], erased: int) -> Progress:
-    """What there is to say of those that are not erased now."""
+def _others(found: Sequence[Candidate], taken: Sequence[Candidate], erased: int) -> Progress:
+    """What there is to say of those that are not taken now."""
     unfinished = tuple((one.id, one.state) for one in found if not one.finished)
-    return Progress(erased, sum(one.erased for one in found), 0, unfinished)
+    before = sum(one.erased for one in found) - sum(one.erased for one in taken)
+    return Progress(erased, before, unfinished=unfinished)
 
 
 async def _check(resources: Resources, account: str | None, tag: str | None) -> str | None:

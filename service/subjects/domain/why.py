@@ -1,7 +1,8 @@
 """Why something waits: a code, a sentence, since when, until when at the latest, who can mend it.
 
-`status/domain/subject_why.py`, `delivery/domain/delivery_why.py` and
-`delivery/domain/subscriber_why.py` decide which of the codes it is.
+`status/domain/subject_why.py`, `delivery/domain/delivery_why.py`,
+`delivery/domain/subscriber_why.py` and `erasure/domain/erasure_why.py` decide which of the codes it
+is.
 """
 
 from collections.abc import Mapping
