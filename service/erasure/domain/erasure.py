@@ -27,6 +27,7 @@ class NotDone(StrEnum):
     UNAVAILABLE = "provider_unavailable"  # the provider could not do it, or its answer was lost
     STOPPED = "provider_stopped"  # the provider refuses our account or key
     GIVEN_UP = "given_up"  # it was tried for days
+    LEFT_BEHIND = "left_behind"  # it was asked for in the database that this one is a copy of
 
 
 class Erasure(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log, api_keys
 from service.callbacks.steps import webhook_secrets
+from service.erasure.domain.erasure import NotDone
 from service.installation.domain.installation import NOTED_EVERY, Installation
 from service.installation.store import adoption, look_ups
 from service.installation.store import installation as store
@@ -32,7 +33,7 @@ UNFINISHED: Final = sorted(RANK.keys() - TERMINAL)
 LATELY: Final = timedelta(seconds=30)  # a database that was alive then may be alive still
 WATCHED: Final = 2 * NOTED_EVERY.total_seconds() + 1  # seconds in which it would be noted again
 NOT_ASKED: Final = {
-    "code": "left_behind",
+    "code": NotDone.LEFT_BEHIND.value,
     "message": "it was asked for in the database that this one was copied from",
 }
 LEFT_BEHIND: Final = {
