@@ -61,6 +61,8 @@ BREAKS = {
     " media_lease_token = 'lse_1', media_check_at = '2001-01-01Z'",
     AuditCheck.DELIVERY_LEASE: "UPDATE deliveries SET state = 'pending', finished_at = NULL,"
     " lease_token = 'lse_1', due_at = '2001-01-01Z' WHERE sequence = 1",
+    AuditCheck.ERASURE_LEASE: "INSERT INTO erasures (subject_id, state, next_try_at, lease_token,"
+    " requested_at) SELECT id, 'pending', '2001-01-01Z', 'lse_1', '2001-01-01Z' FROM subjects",
     AuditCheck.PROVIDER_SLOTS: ANOTHER.format(
         state="state", next_poll_at="next_poll_at", number=100
     ),

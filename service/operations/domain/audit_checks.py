@@ -33,6 +33,7 @@ class AuditCheck(StrEnum):
     SUBMISSION_LEASE = "submission_lease"
     MEDIA_LEASE = "media_lease"
     DELIVERY_LEASE = "delivery_lease"
+    ERASURE_LEASE = "erasure_lease"
     PROVIDER_SLOTS = "provider_slots"
     SUBSCRIBER_KEY = "subscriber_key"
 
@@ -163,6 +164,9 @@ RULES: Final[Mapping[AuditCheck | ProviderCheck, Rule]] = MappingProxyType(
         ),
         AuditCheck.DELIVERY_LEASE: Rule(
             8, "a delivery whose lease has ended is taken up again by a worker"
+        ),
+        AuditCheck.ERASURE_LEASE: Rule(
+            8, "a deletion at the provider whose lease has ended is taken up again by a worker"
         ),
         AuditCheck.PROVIDER_SLOTS: Rule(
             None,

@@ -51,6 +51,11 @@ CHECKS: Final[Mapping[AuditCheck, str]] = MappingProxyType(
                 AND (account_id IS NULL OR account_id = s.account_id)
                 AND (until IS NULL OR until > :over)
             )""",
+        # It may wait by right: while the provider refuses our account or key.
+        AuditCheck.ERASURE_LEASE: """
+            SELECT subject_id FROM erasures
+            WHERE state = 'pending' AND NOT stopped AND lease_token IS NOT NULL
+            AND next_try_at < :over AND NOT EXISTS (SELECT FROM erasures WHERE stopped)""",
         # One that nobody claimed took no slot: a callback has moved it.
         AuditCheck.PROVIDER_SLOTS: f"""
             SELECT 'more than ' || CAST(CAST(:slots AS bigint) AS text)
