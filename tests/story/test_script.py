@@ -52,6 +52,13 @@ def test_a_create_that_was_put_off_was_not_accepted() -> None:
     assert (first.answer, first.code, first.accepts) == ("refusal", 1303, False)
 
 
+def test_an_answer_that_was_not_kept_yet_is_given_behind_all_else() -> None:
+    later = {"source": "submit", "outcome": "retry_later", "code": 1303}
+    made = steps(later, CALLED_BACK)
+    assert [step.kind for step in made] == ["create", "callback", "create"]
+    assert [step.accepts for step in made if step.kind == "create"] == [False, True]
+
+
 def test_a_late_callback_stands_behind_what_it_was_late_for() -> None:
     early = CALLED_BACK | {"verdict": "late", "status": "processing"}
     end = {"source": "callback", "verdict": "applied", "status": "succeed"}

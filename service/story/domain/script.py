@@ -59,7 +59,7 @@ class Script(Struct, frozen=True):
 def script_of(story: StoryFile) -> Script:
     """The script that makes a subject move as this story's did."""
     steps = [step for signal in _in_order(story) for step in _step(story, signal)]
-    steps = _shortened(_with_accepted(steps[:MAX_STEPS]))
+    steps = _shortened(_with_unanswered(_with_accepted(steps[: MAX_STEPS - 1])))
     last = story.moves[-1] if story.moves else None
     from_queue = last is not None and last.before is State.QUEUED
     ends_by = None if last is None else last.signal
@@ -170,6 +170,16 @@ def _with_accepted(steps: Sequence[Step]) -> list[Step]:
         made.append(replace(step, accepts=known) if step.kind == "create" else step)
         has_task = step.answer != "not_found" and (has_task or step.answer == "task")
     return made[::-1]
+
+
+def _with_unanswered(steps: Sequence[Step]) -> list[Step]:
+    """The steps; and behind them the create that the provider must have taken, if it told of a task
+    and no create was accepted: the story was carried away before the answer was kept."""
+    accepted = any(step.accepts for step in steps)
+    told = any(
+        step.kind != "create" and step.answer == "task" and step.sign != "forged" for step in steps
+    )
+    return [*steps, Step("create", accepts=True)] if told and not accepted else list(steps)
 
 
 def _shortened(steps: Sequence[Step]) -> list[Step]:
