@@ -12,12 +12,13 @@ from unittest.mock import patch
 from service.installation.store import installation
 from service.local.stack import PROGRAM, Stack
 from service.resources import Resources
+from service.retention.domain.kinds import Kind
 from service.retention.steps import prune, rounds
 from service.settings import read_settings
 from service.submission.steps import submit
 from service.wiring import open_resources
 from tests.bench import aims, cpu, history
-from tests.bench.database import connected, execute, value
+from tests.bench.database import execute, value
 from tests.bench.ingest import OTHER_ACCOUNTS, callbacks
 from tests.bench.load import Faulty
 from tests.bench.measure import ACCOUNT
@@ -63,7 +64,7 @@ def retention() -> None:
             "claims": in_turn({"without": claims, "pruning": while_pruning(full, claims)}, TURNS),
         }
         pruned = before - _number(full, _LEFT)
-        grown = asyncio.run(growth(running, listener(running, "grown")))
+        grown = growth(running, listener(running, "grown"))
     print(
         f"\nwhile subjects are pruned, of {history.SUBJECTS:,} finished ones;"
         f" medians of {TURNS} turns\n{pruned:,} went meanwhile"
@@ -126,8 +127,6 @@ def claiming(running: Stack) -> Callable[[], Measured]:
     url = running.env["CALLSHEET_DATABASE_URL"]
 
     async def measured() -> Measured:
-        execute(url, _CLEARED)
-        execute(url, _QUEUED)
         async with opened(running) as resources:
             processes = {"Postgres": running.child("postgres").pid}
             before, start, claimed = cpu.usage(processes), perf_counter(), 0
@@ -138,7 +137,12 @@ def claiming(running: Stack) -> Callable[[], Measured]:
             raise Faulty(f"{claimed} were claimed")
         return Measured(claimed / seconds, cpu.each(before, cpu.usage(processes), claimed))
 
-    return lambda: asyncio.run(measured())
+    def prepared() -> Measured:
+        execute(url, _CLEARED)
+        execute(url, _QUEUED)
+        return asyncio.run(measured())
+
+    return prepared
 
 
 @asynccontextmanager
@@ -150,20 +154,25 @@ async def opened(running: Stack) -> AsyncIterator[Resources]:
         yield resources
 
 
-async def growth(running: Stack, account: tuple[str, str]) -> float:
+def growth(running: Stack, account: tuple[str, str]) -> float:
     """The size of the tables once they were filled, pruned, vacuumed and filled again, as a
     multiple of what it was when they were filled first."""
     url, sizes = running.env["CALLSHEET_DATABASE_URL"], list[int]()
     for number in range(2):
-        await history.add(url, [account], GROWN, AGES[number])
+        asyncio.run(history.add(url, [account], GROWN, AGES[number]))
         sizes.append(_number(running, "SELECT pg_database_size(current_database())"))
         if number == 0:
-            async with opened(running) as resources:
-                with patch.object(rounds, "REST", 0.0):
-                    await prune.prune(resources)
-            async with connected(url) as connection:
-                await connection.execute("VACUUM")
+            asyncio.run(_prune_all(running))
+            execute(url, "VACUUM")
     return sizes[1] / sizes[0]
+
+
+async def _prune_all(running: Stack) -> None:
+    async with opened(running) as resources:
+        with patch.object(rounds, "REST", 0.0):
+            done = await prune.prune(resources)
+    if done.counts[Kind.SUCCEEDED] != GROWN:
+        raise Faulty(f"{done.counts} were pruned: {done.stopped}")
 
 
 def _number(running: Stack, statement: str) -> int:
