@@ -133,7 +133,7 @@ async def _check_copy(report: Report, there: RunningService, subscriber: Subscri
     report.check(
         "resume is refused there",
         holds=resumed.returncode != 0,
-        found=resumed.stderr.strip()[-300:],
+        found=resumed.stderr.splitlines()[-1],
     )
 
 

@@ -13,7 +13,6 @@ from service.installation.domain.installation import Installation
 from service.installation.steps import note_moment, resume
 from service.installation.steps.look_ups import look_up_everything
 from service.installation.steps.resume import Resumed
-from service.kit.errors import Conflict
 from service.resources import Resources
 from service.subjects.domain.work import Work
 from service.wiring import open_resources
@@ -82,6 +81,16 @@ async def test_a_held_database_goes_on_and_nothing_is_sent_before(
     assert action["object_id"] == found["installation_id"]
 
 
+async def test_what_is_held_is_not_canceled_as_the_provider_may_have_it(api: Api) -> None:
+    subject_id = (await api.create())["id"]
+    await go_back(api.resources)
+    answer = await api.http.post(f"/v1/subjects/{subject_id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "installation_held")
+    assert answer.json()["state"] == "queued"
+    await resumed(api.resources)
+    assert (await api.read(subject_id))["state"] == "unconfirmed"
+
+
 async def test_another_process_that_remembers_later_moments_goes_on_too(api: Api) -> None:
     async with another_process(api) as other:
         await note_moment.look(other)
@@ -96,7 +105,7 @@ async def test_another_process_that_remembers_later_moments_goes_on_too(api: Api
 async def test_what_is_not_held_is_not_resumed(api: Api) -> None:
     await note_moment.look(api.resources)
     before = await row(api.resources)
-    with pytest.raises(Conflict, match="not held"):
+    with pytest.raises(resume.NothingToResume, match="not held"):
         await resume.begin(api.resources, moved=True)
     after = await row(api.resources)
     assert after["held_reason"] is None
@@ -119,7 +128,7 @@ async def test_what_nobody_has_found_out_is_held_by_who_says_that_it_was_restore
 async def test_at_another_address_it_is_resumed_only_if_that_is_said_to_be_home(api: Api) -> None:
     await note_moment.look(api.resources)
     async with another_process(api, "https://new.example") as moved:
-        with pytest.raises(Conflict, match="adopt"):
+        with pytest.raises(resume.NothingToResume, match="adopt"):
             await resume.begin(moved, moved=False)
         assert (await row(moved))["held_reason"] is None
         await resumed(moved, moved=True)

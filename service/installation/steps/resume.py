@@ -20,13 +20,17 @@ from service.installation.steps import note_moment
 from service.installation.steps.look_ups import LookUpsDue
 from service.installation.store import installation as store
 from service.installation.store.release import release
-from service.kit.errors import Conflict
+from service.kit.errors import CallsheetError
 from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.subjects.domain.work import Work
 from service.subjects.store import work
 
 SAID = "An operator says that this database was restored, and runs `callsheet resume`."
+
+
+class NothingToResume(CallsheetError):
+    """The database is not to be resumed; the message is a sentence for operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,17 @@ class Resumed:
 async def begin(
     resources: Resources, *, moved: bool = False, restored: bool = False
 ) -> Installation:
-    """Hold every process, if it is not so already; the installation as it stands then. Conflict if
-    there is nothing to resume: it is not held, and `restored` does not say that it went back all
-    the same; or it is at another address than at home, and `moved` does not say that this is its
-    home now."""
+    """Hold every process, if it is not so already; the installation as it stands then.
+
+    NothingToResume if it is not held, and `restored` does not say that it went back all the same;
+    or it is at another address than at home, and `moved` does not say that this is its home now.
+    """
     await note_moment.look(resources)
     held = resources.home.held
     if held is None and not restored:
-        raise Conflict("The installation is not held: there is nothing to resume.", "not_held")
+        raise NothingToResume("The installation is not held: there is nothing to resume.")
     if held is not None and held.because is HeldBecause.ELSEWHERE and not moved:
-        raise Conflict(held.text, "elsewhere")
+        raise NothingToResume(held.text)
     reason = SAID if held is None else held.text
     async with resources.database.autocommit() as tx:
         found = await store.read(tx)

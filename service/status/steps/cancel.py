@@ -3,10 +3,11 @@
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
+from service.installation.store import installation
 from service.kit.errors import Conflict, NotFound
 from service.resources import Resources
 from service.status.steps.read import get_subject
-from service.subjects.domain.lifecycle import Ignored, Signal
+from service.subjects.domain.lifecycle import Ignored, Signal, State
 from service.subjects.domain.signal_source import SignalSource
 from service.subjects.domain.subject import StatusUpdate, Subject
 from service.subjects.steps.transition import log_transitions, transition, transition_all_in
@@ -21,8 +22,10 @@ async def cancel(
 ) -> Subject:
     """Cancel a subject and return it, also if it was canceled before. `actor`: who does it, for the
     action log; None: a caller does. NotFound if the account has no such subject; Conflict, with its
-    state, if it was submitted or has ended otherwise."""
-    await get_subject(resources, account_id, subject_id)
+    state, if it was submitted or has ended otherwise, or may have been, as the database is held."""
+    found = await get_subject(resources, account_id, subject_id)
+    if found.state is State.QUEUED:
+        await _refuse_if_held(resources)
     if actor is None:
         result = await transition(resources, subject_id, CANCEL, source=SignalSource.CANCEL)
     else:
@@ -35,6 +38,16 @@ async def cancel(
             f"The subject is {state}. Only a queued subject can be canceled.", state=state
         )
     return result.after
+
+
+async def _refuse_if_held(resources: Resources) -> None:
+    """Conflict, if the database is held: what is queued here may have been submitted since the
+    moment to which it was restored, and it would be paid for, and nobody told."""
+    async with resources.database.autocommit() as tx:
+        held = resources.home.held_by(await installation.read(tx))
+    if held is not None:
+        message = "The service is held after a restore: the subject may have been submitted."
+        raise Conflict(message, "installation_held", state=State.QUEUED.value)
 
 
 async def _cancel_by(resources: Resources, actor: Actor, subject_id: str) -> Transition | None:
