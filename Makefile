@@ -9,7 +9,7 @@ help:
 	@echo 'make test    the whole gate: format, lint, types, floors, tests, coverage'
 	@echo 'make dev     everything in one terminal, data kept in .data/'
 	@echo 'make bench   the figures, as ratios to floors of the same run, and whether they meet their aims'
-	@echo 'make drill-restore  copies, restores under load, a dump: with real processes, five minutes'
+	@echo 'make drill-restore  copies, restores under load, a dump: with real processes, eight minutes'
 	@echo 'make drill-retention  a history is pruned under load, with real processes; SIZE=20000 subjects'
 	@echo 'make fix     format, and mend what the linter can mend'
 	@echo 'make wheel   what production installs, in dist/'
