@@ -17,7 +17,7 @@ from service.usage.store import day_table
 KINDS: Final = (*OUTCOMES.values(), Kind.SUBSCRIBER_EVENTS)
 FIRST_BATCH: Final = 50  # subjects of a round's first transaction
 MAX_BATCH: Final = 500
-AIM: Final = 0.1  # seconds that a transaction should take: they have few deliveries or very many
+AIM: Final = 0.05  # seconds that a transaction should take: they have few deliveries or very many
 FEW: Final = 500  # passed over: so many are looked at again each round
 BEGIN_ANEW: Final = timedelta(hours=1)  # after which a walk that passed over more begins anew
 

@@ -14,7 +14,7 @@ from service.retention.domain.kinds import Kind
 from service.retention.store import rounds
 
 ROUND_TIME: Final = 55.0  # seconds that a worker's round lasts at most
-REST: Final = 4.0  # times what a transaction took, until the next: other work goes first
+REST: Final = 9.0  # times what a transaction took, until the next: other work goes first
 OLDEST_TRANSACTION: Final = timedelta(minutes=1)
 PATIENCE: Final = 30.0  # seconds that a command waits for a worker that prunes
 WAIT: Final = 0.05  # seconds between its tries
