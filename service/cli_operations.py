@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from service.accounts.domain.action import ActionKind
 from service.accounts.steps import action_log, authenticate
 from service.accounts.store.actions import ActionFilter, ActionRecord
-from service.installation.steps import adopt
+from service.installation.steps import adopt, note_moment
 from service.kit.database.errors import DRIVER_ERRORS, failure_reason
 from service.kit.errors import FieldError, Invalid, Unavailable
 from service.kit.text import escape_unprintable
@@ -127,6 +127,8 @@ async def look_for_violations(resources: Resources, given: argparse.Namespace) -
     if isinstance(since, timedelta):
         since = resources.clock() - since
     try:
+        if given.against_provider:
+            await _refuse_while_held(resources)
         report = await audit.run_audit(resources, audit.Extent(since))
         if given.against_provider:
             report += await audit_provider.compare(resources, since)
@@ -156,6 +158,7 @@ async def _reconcile(resources: Resources, window: Window, account: str | None) 
         rule = "--reconcile is of all accounts: the provider's list does not tell them apart"
         raise Invalid([FieldError("/account", "reconcile", rule)])
     try:
+        await _refuse_while_held(resources)
         found = await reconcile.reconcile(resources, window)
     except (Unavailable, *DRIVER_ERRORS) as error:
         return _could_not_look(resources, error)
@@ -176,6 +179,13 @@ def _window(resources: Resources, given: argparse.Namespace) -> Window:
     if errors:
         raise Invalid(errors)
     return window
+
+
+async def _refuse_while_held(resources: Resources) -> None:
+    """Unavailable, with the reason, if this process is held: then nobody asks the provider."""
+    held = await note_moment.find_out(resources)
+    if held is not None:
+        raise Unavailable(f"The provider is not asked while the database is held. {held.text}")
 
 
 def _could_not_look(resources: Resources, error: Exception) -> int:

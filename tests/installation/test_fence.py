@@ -9,6 +9,9 @@ import pytest
 from sqlalchemy import TextClause
 
 import service
+from service.cli_arguments import parser
+from service.cli_operations import look_for_violations, show_usage
+from service.installation.steps import note_moment
 from service.installation.store.fence import AT_HOME
 from service.subjects.domain.work import Work
 from tests.support.api import Api
@@ -98,3 +101,23 @@ async def test_once_it_is_held_no_more_claims_go_on_at_once(api: Api) -> None:
     await fetch(api.resources, "UPDATE installation SET held_reason = NULL, held_since = NULL")
     await api.work()
     await api.wait_until_finished(made["id"])
+
+
+@pytest.mark.parametrize("held", HELD)
+async def test_no_command_asks_the_provider_about_a_held_database(
+    api: Api, capsys: pytest.CaptureFixture[str], held: str
+) -> None:
+    audit = parser().parse_args(["audit", "--against-provider"])
+    usage = parser().parse_args(["usage", "--reconcile"])
+    await note_moment.look(api.resources)
+    assert await look_for_violations(api.resources, audit) == 0
+    assert await show_usage(api.resources, usage) == 0
+    await fetch(api.resources, HELD[held])
+    capsys.readouterr()
+    assert await look_for_violations(api.resources, audit) == 2
+    assert await show_usage(api.resources, usage) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    one, other = said.err.splitlines()
+    assert one.startswith("The provider is not asked while the database is held. ")
+    assert one == other

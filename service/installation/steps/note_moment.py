@@ -65,6 +65,15 @@ async def look(resources: Resources) -> None:
     _tell(before, home.held)
 
 
+async def find_out(resources: Resources) -> Held | None:
+    """Why a command is held, by all that is known of the installation; None: it is not. Nothing is
+    written."""
+    async with resources.database.autocommit() as tx:
+        found = await store.read(tx)
+    resources.home.remember(found.id, await _noted_outside(resources, found.id))
+    return resources.home.held_by(found)
+
+
 async def _hold_or_note(
     resources: Resources, found: Installation, *, has_outside: bool
 ) -> Installation:
