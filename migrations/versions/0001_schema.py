@@ -298,7 +298,10 @@ def upgrade() -> None:
         sa.CheckConstraint("num_nonnulls(subject_id, about_subscriber_id) = 1", name="about"),
     )
     op.create_index(
-        "ix_events_all", "events", ["xid", "position"], postgresql_where=sa.text("position > 0")
+        "ix_events_all",
+        "events",
+        ["xid", "position"],
+        postgresql_where=sa.text("position > 0 AND body IS NOT NULL"),
     )
     op.create_index(
         "ix_events_about_subscribers",
@@ -306,7 +309,12 @@ def upgrade() -> None:
         ["created_at", "id"],
         postgresql_where=sa.text("subject_id IS NULL"),
     )
-    op.create_index("ix_events_feed", "events", ["account_id", "xid", "position"])
+    op.create_index(
+        "ix_events_feed",
+        "events",
+        ["account_id", "xid", "position"],
+        postgresql_where=sa.text("body IS NOT NULL"),
+    )
     op.create_table(
         "subscribers",
         sa.Column("id", ID, primary_key=True),

@@ -44,8 +44,19 @@ events = Table(
         "id",
         postgresql_where=text("subject_id IS NULL"),
     ),
-    Index("ix_events_feed", "account_id", "xid", "position"),
+    Index(  # erased events are in no feed: a page ends, however many of them there are
+        "ix_events_feed",
+        "account_id",
+        "xid",
+        "position",
+        postgresql_where=text("body IS NOT NULL"),
+    ),
     # For the feed of every account. Its condition always holds, and only that feed's query has it:
     # an account's feed must not be read by this index.
-    Index("ix_events_all", "xid", "position", postgresql_where=text("position > 0")),
+    Index(
+        "ix_events_all",
+        "xid",
+        "position",
+        postgresql_where=text("position > 0 AND body IS NOT NULL"),
+    ),
 )

@@ -52,11 +52,13 @@ class ReplayChunk:
 # search, in about thirty steps, however long the feed is.
 _LAST_XID = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) FROM events
-    WHERE account_id = :account_id ORDER BY events.xid DESC, position DESC LIMIT 1
+    WHERE account_id = :account_id AND body IS NOT NULL
+    ORDER BY events.xid DESC, position DESC LIMIT 1
 """)
 _FIRST_FROM_XID = text("""
     SELECT CAST(CAST(xid AS text) AS bigint) AS xid, created_at FROM events
     WHERE account_id = :account_id AND xid >= CAST(CAST(:xid AS text) AS xid8)
+    AND body IS NOT NULL
     ORDER BY events.xid, position LIMIT 1
 """)
 

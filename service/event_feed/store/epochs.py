@@ -15,7 +15,7 @@ _BEGIN = text(f"""
         ),
         (epoch_xid, epoch_position) = (
             SELECT xid, position FROM events
-            WHERE position > 0 AND xid < {event_xid(FIRST_OPEN)}
+            WHERE position > 0 AND body IS NOT NULL AND xid < {event_xid(FIRST_OPEN)}
             AND (created_at < held_since - interval '1 minute') IS NOT FALSE
             ORDER BY xid DESC, position DESC LIMIT 1
         )

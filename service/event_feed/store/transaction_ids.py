@@ -16,7 +16,10 @@ from service.schema.transaction_ids import NEXT, event_xid_number
 MARGIN = 2**32
 _NEWEST = """
     SELECT coalesce(greatest(
-        (SELECT xid FROM events WHERE position > 0 ORDER BY xid DESC, position DESC LIMIT 1),
+        (
+            SELECT xid FROM events WHERE position > 0 AND body IS NOT NULL
+            ORDER BY xid DESC, position DESC LIMIT 1
+        ),
         pruned_xid, epoch_xid
     ), '0') FROM installation WHERE id = 1
 """

@@ -75,7 +75,7 @@ class Place:
 _NOW = text(f"SELECT CAST({event_xid(NEXT)} AS text)")
 _BEFORE = text("""
     SELECT id, CAST(xid AS text) AS xid, position, created_at FROM events
-    WHERE position > 0
+    WHERE position > 0 AND body IS NOT NULL
     AND (xid, position) < (CAST(CAST(:xid AS text) AS xid8), CAST(:position AS bigint))
     ORDER BY events.xid DESC, position DESC LIMIT :rows  -- not by the text of the same name
 """)

@@ -25,7 +25,7 @@ CHECKS: Final[Mapping[AuditCheck, str]] = MappingProxyType(
     {
         AuditCheck.FEED_AHEAD: f"""
             SELECT id FROM events
-            WHERE position > 0 AND xid >= {event_xid(NEXT)}""",  # noqa: S608 - our own SQL
+            WHERE position > 0 AND body IS NOT NULL AND xid >= {event_xid(NEXT)}""",  # noqa: S608 - our own SQL
         AuditCheck.PAST_DEADLINE: f"""
             SELECT q.id FROM (VALUES {", ".join(f"('{state}')" for state in UNFINISHED)})
             AS unfinished (state) CROSS JOIN LATERAL (

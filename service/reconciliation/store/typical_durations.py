@@ -16,7 +16,8 @@ _RECENT = text("""
             row_number() OVER (PARTITION BY reference_type ORDER BY finished_at DESC) AS nth
         FROM (
             SELECT subject_id, type FROM events
-            WHERE position > 0 ORDER BY xid DESC, position DESC LIMIT :look_back
+            WHERE position > 0 AND body IS NOT NULL
+            ORDER BY xid DESC, position DESC LIMIT :look_back
         ) AS newest
         CROSS JOIN LATERAL (
             SELECT document ->> 'reference_type' AS reference_type, finished_at, extract(epoch FROM
