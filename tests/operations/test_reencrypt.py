@@ -28,6 +28,7 @@ from tests.support.api import Api
 from tests.support.callbacks import legacy_callback, signed_headers, url_token
 from tests.support.database import fetch, wait_until_blocked
 from tests.support.http_server import http_server
+from tests.support.installation import look
 from tests.support.secret_rotation import (
     UNUSED_URL,
     VerifyingReceiver,
@@ -63,7 +64,9 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 @asynccontextmanager
 async def process(api: Api, environ: Mapping[str, str]) -> AsyncIterator[Resources]:
     """What another process has, with settings of its own; the time is the test's."""
-    async with open_resources(read_settings(environ)) as opened:
+    home = {"CALLSHEET_PUBLIC_URL": api.resources.settings.public_url}
+    async with open_resources(read_settings({**environ, **home})) as opened:
+        look(opened, opened.settings.public_url)
         yield replace(opened, clock=api.resources.clock, random=api.resources.random)
 
 

@@ -10,6 +10,7 @@ from service.operations.domain.snapshot import SubscriberCondition
 from service.operations.domain.stages import Stage
 from service.operations.steps import snapshot
 from service.operations.steps.snapshot_metrics import families
+from service.retention.domain.retention import kept_for
 from service.schema import metadata
 from service.submission.domain.parallel_limit import ParallelLimit
 from service.submission.steps import submit
@@ -62,8 +63,9 @@ async def test_with_nothing_waiting_all_series_are_there_and_say_zero(api: Api) 
     assert {key: found[key] for key in expected} == dict.fromkeys(expected, 0)
     limits = {("provider_slots_limit", ""), ("provider_slots_learnt", "")}
     tables = {("table_bytes", name) for name in metadata.tables}
-    assert set(found) == {*expected, *limits, *tables}
-    assert all(found[key] > 0 for key in limits | tables)
+    kept = {("retention_seconds", kind) for kind in kept_for(api.resources.settings)}
+    assert set(found) == {*expected, *limits, *tables, *kept}
+    assert all(found[key] > 0 for key in limits | tables | kept)
 
 
 async def test_ages_go_on_between_snapshots(api: Api, clock: Clock) -> None:
