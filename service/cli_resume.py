@@ -32,7 +32,7 @@ async def resume(resources: Resources, given: argparse.Namespace) -> int:
     actor = command_line()
     for name in given.erasures or ():
         await _do_again(resources, name, actor)
-    due = await look_up_everything(resources)
+    due = await look_up_everything(resources, found)
     _tell(
         f"{due.may_have_been_sent} subjects may have been submitted in the lost time; the provider "
         f"is asked about {due.asked_about} before any is submitted; {due.put_off} deadlines are "

@@ -8,7 +8,9 @@ import pytest
 from service.accounts.steps import action_log
 from service.accounts.store.actions import ActionFilter
 from service.callbacks.steps import webhook_secrets
+from service.installation.domain.installation import Installation
 from service.installation.steps import adopt
+from service.installation.steps.unchanged import Overtaken
 from service.installation.store import adoption
 from service.resources import Resources
 from service.subjects.domain.work import Work
@@ -117,6 +119,25 @@ async def test_who_is_cut_off_before_the_last_step_leaves_it_held_and_begins_aga
     assert (done.canceled, done.failed, done.deliveries) == (0, 0, 0)
     assert (await api.read(made["queued"]["id"]))["state"] == "canceled"
     assert await api.violations() == []
+
+
+async def test_of_two_that_run_at_once_one_stops_before_it_ends_what_is_of_the_new_home(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fetch(api.resources, COPY)
+    found = await adopt.refuse_at_home(api.resources)
+    await adopt.adopt(api.resources, action_log.command_line())
+    (adopted,) = await fetch(api.resources, ROW)
+    made = await api.create()
+
+    async def looked_before(_: Resources) -> Installation:
+        return found
+
+    monkeypatch.setattr(adopt, "refuse_at_home", looked_before)
+    with pytest.raises(Overtaken):
+        await adopt.adopt(api.resources, action_log.command_line())
+    assert (await api.read(made["id"]))["state"] == "queued"
+    assert await fetch(api.resources, ROW) == [adopted]
 
 
 async def test_keys_and_secrets_go_where_it_is_asked_for(api: Api) -> None:

@@ -4,7 +4,8 @@ sent in the lost minutes is not sent again, and what ended there ends here."""
 import pytest
 
 from service.installation.steps import look_ups
-from service.installation.steps.look_ups import look_up_everything
+from service.installation.steps.look_ups import LookUpsDue, look_up_everything
+from service.installation.store import installation
 from service.media.steps.check_media import MediaChecker
 from service.resources import Resources
 from service.subjects.domain.lifecycle import State
@@ -17,6 +18,13 @@ from tests.support.media_host import media_host
 from tests.support.simulator import SimulatorClient
 from tests.support.subjects import subject_in_state
 from tests.support.work import work_notifications
+
+
+async def look_up(resources: Resources) -> LookUpsDue:
+    """Let everything be looked up, of the database as it stands."""
+    async with resources.database.autocommit() as tx:
+        found = await installation.read(tx)
+    return await look_up_everything(resources, found)
 
 
 async def states(resources: Resources) -> dict[str, str]:
@@ -40,7 +48,7 @@ async def test_a_queued_subject_that_the_provider_has_is_not_sent_again_and_ends
 ) -> None:
     subject_id = (await api.create())["id"]
     await create_at_provider(provider, subject_id)
-    due = await look_up_everything(api.resources)
+    due = await look_up(api.resources)
     assert due.may_have_been_sent == due.asked_about == 1
     await api.work()
     assert (await api.read(subject_id))["state"] == "succeeded"
@@ -52,7 +60,7 @@ async def test_one_that_the_provider_does_not_have_is_sent_once_after_it_was_ask
     api: Api, provider: SimulatorClient, clock: Clock
 ) -> None:
     subject_id = (await api.create())["id"]
-    await look_up_everything(api.resources)
+    await look_up(api.resources)
     await api.work()
     assert await states(api.resources) == {subject_id: State.UNCONFIRMED}, "it may still appear"
     clock.advance(api.resources.settings.not_found_grace + 1)
@@ -72,7 +80,7 @@ async def test_one_whose_media_were_not_checked_is_asked_about_and_checked_again
         sent = (await api.create(**media.images("front", "side")))["id"]
         absent = (await api.create(**media.images("front", "side")))["id"]
         await create_at_provider(provider, sent)
-        await look_up_everything(api.resources)
+        await look_up(api.resources)
         clock.advance(api.resources.settings.not_found_grace + 1)
         await api.work(Work.RECONCILE)
         assert await states(api.resources) == {sent: State.SUCCEEDED, absent: State.QUEUED}
@@ -86,7 +94,7 @@ async def test_a_check_of_media_that_was_under_way_ends_nothing(api: Api) -> Non
     async with media_host() as media:
         subject_id = (await api.create(**media.images("no", "such")))["id"]
         (claimed,) = await checker.claim(1)
-        await look_up_everything(api.resources)
+        await look_up(api.resources)
         await checker.check(claimed)
     assert await states(api.resources) == {subject_id: State.UNCONFIRMED}
 
@@ -97,7 +105,7 @@ async def test_one_that_a_worker_was_sending_is_asked_about_whatever_its_lease(
     await provider.admin("faults", {"lose": True, "times": None})
     subject_id = (await api.create())["id"]
     (claimed,) = await submit.claim(api.resources, 1)
-    await look_up_everything(api.resources)
+    await look_up(api.resources)
     assert await states(api.resources) == {subject_id: State.UNCONFIRMED}
     await submit.submit(api.resources, claimed)
     assert await states(api.resources) == {subject_id: State.UNCONFIRMED}, "its lease is gone"
@@ -116,7 +124,7 @@ async def test_what_the_provider_has_is_asked_about_at_once(
     await provider.wait_until_finished(subject_id)
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "submitted", "it is not due yet"
-    due = await look_up_everything(api.resources)
+    due = await look_up(api.resources)
     assert (due.may_have_been_sent, due.asked_about) == (0, 1)
     await api.work(Work.RECONCILE)
     assert (await api.read(subject_id))["state"] == "succeeded"
@@ -128,7 +136,7 @@ async def test_one_past_its_deadline_that_the_provider_has_finished_has_succeede
     subject_id = (await api.create())["id"]
     await create_at_provider(provider, subject_id)
     clock.advance(api.resources.settings.task_deadline + 3600)
-    due = await look_up_everything(api.resources)
+    due = await look_up(api.resources)
     assert due.put_off == 1
     await api.work()
     assert (await api.read(subject_id))["state"] == "succeeded"
@@ -139,7 +147,7 @@ async def test_one_past_its_deadline_that_nobody_has_fails_after_it_was_asked_ab
 ) -> None:
     subject_id = (await api.create())["id"]
     clock.advance(api.resources.settings.task_deadline + 3600)
-    await look_up_everything(api.resources)
+    await look_up(api.resources)
     await api.work(Work.RECONCILE)
     assert (await provider.ledger(subject_id))["lookups"]
     clock.advance(look_ups.LEAST_TIME.total_seconds() + 1)
@@ -155,9 +163,9 @@ async def test_it_is_done_in_batches_and_may_be_run_again(
     monkeypatch.setattr(look_ups, "BATCH", 2)
     made = [(await api.create())["id"] for _ in range(5)]
     async with work_notifications(api.resources) as committed:
-        assert (await look_up_everything(api.resources)).may_have_been_sent == 5
+        assert (await look_up(api.resources)).may_have_been_sent == 5
         assert "reconcile" in await committed()
-    again = await look_up_everything(api.resources)
+    again = await look_up(api.resources)
     assert (again.may_have_been_sent, again.asked_about) == (0, 5)
     assert await states(api.resources) == dict.fromkeys(made, State.UNCONFIRMED)
     assert await api.violations() == []
@@ -166,7 +174,7 @@ async def test_it_is_done_in_batches_and_may_be_run_again(
 async def test_what_has_ended_stays_as_it_is(api: Api) -> None:
     ended = [await subject_in_state(api, state) for state in (State.SUCCEEDED, State.CANCELED)]
     before = await fetch(api.resources, "SELECT * FROM subjects ORDER BY id")
-    due = await look_up_everything(api.resources)
+    due = await look_up(api.resources)
     assert (due.may_have_been_sent, due.asked_about, due.put_off) == (0, 0, 0)
     assert await fetch(api.resources, "SELECT * FROM subjects ORDER BY id") == before
     assert len(ended) == 2

@@ -11,8 +11,9 @@ import pytest
 from service.accounts.steps.action_log import command_line
 from service.installation.domain.installation import Installation
 from service.installation.steps import note_moment, resume
-from service.installation.steps.look_ups import look_up_everything
+from service.installation.steps.look_ups import LookUpsDue, look_up_everything
 from service.installation.steps.resume import Resumed
+from service.installation.steps.unchanged import Overtaken
 from service.resources import Resources
 from service.subjects.domain.work import Work
 from service.wiring import open_resources
@@ -47,7 +48,7 @@ async def resumed(resources: Resources, *, moved: bool = False) -> Resumed:
     found = await resume.begin(resources, moved=moved)
     resources.clock.advance(60)  # type: ignore[attr-defined]
     await resume.wait_until_settled(resources, found)
-    due = await look_up_everything(resources)
+    due = await look_up_everything(resources, found)
     return await resume.finish(resources, found, due, command_line())
 
 
@@ -143,7 +144,7 @@ async def test_who_is_cut_off_leaves_everything_held_and_may_run_it_again(
     subject_id = (await api.create())["id"]
     await go_back(api.resources)
     first = await resume.begin(api.resources, moved=False)
-    await look_up_everything(api.resources)
+    await look_up_everything(api.resources, first)
     api.resources.clock.advance(3600)  # type: ignore[attr-defined]
     await api.work()
     assert (await provider.ledger())["lookups"] == [], "it was cut off here"
@@ -152,6 +153,21 @@ async def test_who_is_cut_off_leaves_everything_held_and_may_run_it_again(
     await resumed(api.resources)
     await api.work()
     assert (await provider.ledger(subject_id))["lookups"]
+
+
+async def test_of_two_that_run_at_once_one_stops_before_it_takes_what_the_other_let_begin(
+    api: Api,
+) -> None:
+    await go_back(api.resources)
+    found = await resume.begin(api.resources)
+    done = await resumed(api.resources)
+    queued = (await api.create())["id"]
+    with pytest.raises(Overtaken):
+        await look_up_everything(api.resources, found)
+    with pytest.raises(Overtaken):
+        await resume.finish(api.resources, found, LookUpsDue(0, 0, 0), command_line())
+    assert (await api.read(queued))["state"] == "queued"
+    assert (await row(api.resources))["feed_epoch"] == done.epoch
 
 
 async def test_it_waits_until_what_was_on_its_way_has_arrived(api: Api, clock: Clock) -> None:

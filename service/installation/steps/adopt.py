@@ -15,6 +15,7 @@ from service.accounts.steps import action_log, api_keys
 from service.callbacks.steps import webhook_secrets
 from service.erasure.domain.erasure import NotDone
 from service.installation.domain.installation import NOTED_EVERY, Installation
+from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import adoption, look_ups
 from service.installation.store import installation as store
 from service.kit.database.connection import Connection
@@ -104,17 +105,18 @@ async def _refuse_alive(resources: Resources, found: Installation) -> None:
 async def adopt(resources: Resources, actor: Actor, *, revoke_keys: bool = False) -> Adopted:
     """Make a copy this process' home. With `revoke_keys` all API keys are revoked, and the webhook
     secrets that were added are removed. Safe to run again after it was cut off: then the numbers
-    are of what was left to do. NotACopy if it is no copy."""
+    are of what was left to do. NotACopy if it is no copy; Overtaken if another has adopted it."""
     found = await refuse_at_home(resources)
-    paused = await _all(resources, adoption.pause_subscribers)
-    operations = await _all(resources, adoption.stop_operations)
-    erasures = await _all(resources, _end_erasures)
-    canceled, failed = await _end_subjects(resources)
+    paused = await _all(resources, found, adoption.pause_subscribers)
+    operations = await _all(resources, found, adoption.stop_operations)
+    erasures = await _all(resources, found, _end_erasures)
+    canceled, failed = await _end_subjects(resources, found)
     # What was pending, and what the ends of subjects have just made.
-    deliveries = await _all(resources, adoption.cancel_deliveries)
+    deliveries = await _all(resources, found, adoption.cancel_deliveries)
     keys, secrets = await _revoke(resources, actor) if revoke_keys else (0, 0)
     installation_id = resources.new_id("ins")
     async with resources.database.transaction() as tx:
+        await lock_unchanged(tx, found)
         await adoption.move_in(tx, installation_id, resources.home.url, resources.clock())
         action = Action(
             ActionKind.ADOPTED,
@@ -129,11 +131,12 @@ async def adopt(resources: Resources, actor: Actor, *, revoke_keys: bool = False
     )
 
 
-async def _all(resources: Resources, end: End) -> int:
+async def _all(resources: Resources, found: Installation, end: End) -> int:
     """End all there is of a kind, BATCH in each transaction; how many these were."""
     total, ended = 0, BATCH
     while ended >= BATCH:
         async with resources.database.transaction() as tx:
+            await lock_unchanged(tx, found)
             ended = await end(tx, resources.clock(), BATCH)
         total += ended
     return total
@@ -143,12 +146,13 @@ async def _end_erasures(tx: Connection, now: datetime, limit: int) -> int:
     return await adoption.end_erasures(tx, now, limit, NOT_ASKED)
 
 
-async def _end_subjects(resources: Resources) -> tuple[int, int]:
+async def _end_subjects(resources: Resources, found: Installation) -> tuple[int, int]:
     """End every unfinished subject: how many were canceled, and how many failed."""
     canceled = failed = 0
     ids = [""]
     while ids:
         async with resources.database.transaction() as tx:
+            await lock_unchanged(tx, found)
             ids = await look_ups.unfinished(tx, UNFINISHED, BATCH)
             moves = await transition_all_in(resources, tx, ids, _end, SignalSource.OPERATOR)
         count_transitions([move for move, _ in moves], SignalSource.OPERATOR)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from service.installation.domain.installation import Installation
+from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import look_ups
 from service.kit.database.connection import Connection
 from service.resources import Resources
@@ -32,25 +34,29 @@ class LookUpsDue:
     put_off: int  # deadlines that were put off until all have been asked about
 
 
-async def look_up_everything(resources: Resources) -> LookUpsDue:
+async def look_up_everything(resources: Resources, found: Installation) -> LookUpsDue:
     """Let the provider be asked now about every subject that it has, or may have, and put off the
     deadlines that would pass before it can have answered. Safe to run again, also after it was
-    interrupted: then the numbers are of what was left to do. Nothing is asked here."""
-    doubted = await _doubt(resources)
+    interrupted: then the numbers are of what was left to do. Nothing is asked here. Overtaken if
+    the installation does not stand any more as it was found."""
+    doubted = await _doubt(resources, found)
     now = resources.clock()
-    await _in_batches(resources, lambda tx: look_ups.ask_at(tx, now, BATCH))
+    await _in_batches(resources, found, lambda tx: look_ups.ask_at(tx, now, BATCH))
     async with resources.database.autocommit() as tx:
         asked = await look_ups.count_asked_about(tx, now)
     until = now + LEAST_TIME + timedelta(seconds=2 * asked / resources.settings.polls_per_second)
-    put_off = await _in_batches(resources, lambda tx: look_ups.put_off_deadlines(tx, until, BATCH))
+    put_off = await _in_batches(
+        resources, found, lambda tx: look_ups.put_off_deadlines(tx, until, BATCH)
+    )
     return LookUpsDue(doubted, asked, put_off)
 
 
-async def _doubt(resources: Resources) -> int:
+async def _doubt(resources: Resources, found: Installation) -> int:
     """Make every subject unconfirmed that nobody asks about; how many these were."""
     total, moved = 0, BATCH
     while moved >= BATCH:
         async with resources.database.transaction() as tx:
+            await lock_unchanged(tx, found)
             ids = await look_ups.not_asked_about(tx, BATCH)
             moves = await transition_all_in(resources, tx, ids, _restored, SignalSource.OPERATOR)
             await look_ups.forget_claims(tx, ids, resources.clock())
@@ -65,12 +71,15 @@ def _restored(subject: Subject) -> StatusUpdate | None:
     return StatusUpdate(Signal.RESTORED) if subject.state in look_ups.NOT_ASKED else None
 
 
-async def _in_batches(resources: Resources, batch: Callable[[Connection], Awaitable[int]]) -> int:
+async def _in_batches(
+    resources: Resources, found: Installation, batch: Callable[[Connection], Awaitable[int]]
+) -> int:
     """Run `batch` in a transaction of its own again and again, until one is not full; how many rows
     all have changed."""
     total, changed = 0, BATCH
     while changed >= BATCH:
         async with resources.database.transaction() as tx:
+            await lock_unchanged(tx, found)
             changed = await batch(tx)
         total += changed
     return total

@@ -18,6 +18,7 @@ from service.event_feed.store.transaction_ids import rebase_transaction_ids
 from service.installation.domain.installation import HeldBecause, Installation
 from service.installation.steps import note_moment
 from service.installation.steps.look_ups import LookUpsDue
+from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import installation as store
 from service.installation.store.release import release
 from service.kit.errors import CallsheetError
@@ -74,10 +75,11 @@ async def finish(
     resources: Resources, installation: Installation, due: LookUpsDue, actor: Actor
 ) -> Resumed:
     """End the hold, at this process' address, and begin a new epoch of the feeds. Workers are
-    notified of all that has become due meanwhile."""
+    notified of all that has become due meanwhile. Overtaken if another has ended it."""
     noted = resources.home.noted(installation.id)
     moment = max(filter(None, (resources.clock(), noted, installation.last_moment)))
     async with resources.database.transaction() as tx:
+        await lock_unchanged(tx, installation)
         await rebase_transaction_ids(tx)  # if it is another Postgres, and nobody ran `migrate`
         epoch = await epochs.begin_epoch(tx)
         await release(tx, installation.id, resources.home.url, moment)

@@ -10,6 +10,7 @@ from service.kit.database.connection import Connection, Row
 
 _COLUMNS = "installation_id, public_url, last_moment, held_reason, held_since"
 _READ = text(f"SELECT {_COLUMNS} FROM installation WHERE id = 1")  # noqa: S608 - our own words
+_LOCK = text(f"SELECT {_COLUMNS} FROM installation WHERE id = 1 FOR NO KEY UPDATE")  # noqa: S608
 _AT_HOME = text(f"SELECT {AT_HOME}")
 _NOTE = text(f"""
     UPDATE installation SET public_url = :home_url, last_moment = greatest(last_moment, :now)
@@ -29,6 +30,11 @@ _HOLD = text(f"""
 async def read(tx: Connection) -> Installation:
     """The installation as it stands."""
     return _installation(await tx.first(_READ))
+
+
+async def lock(tx: Connection) -> Installation:
+    """The installation as it stands, and stays to the end of this transaction."""
+    return _installation(await tx.first(_LOCK))
 
 
 async def at_home(tx: Connection, fence: Fence) -> bool:
