@@ -41,8 +41,11 @@ async def resume(resources: Resources, given: argparse.Namespace) -> int:
     if given.skip_list:
         _tell("the provider's list was not read: see `callsheet audit --against-provider`")
     else:
-        # What was not found out may have gone on for a while: then the last moment says nothing.
-        await _list_unknown_tasks(resources, None if given.restored else found.last_moment)
+        # What was not found out may have gone on for a while: then the last moment says nothing, as
+        # that of a clock which was ahead.
+        moment = found.last_moment
+        says = not given.restored and moment is not None and moment <= resources.clock()
+        await _list_unknown_tasks(resources, moment if says else None)
     done = await steps.finish(resources, found, due, actor)
     _tell(f"resumed at {format_rfc3339(done.moment)}; earlier cursors of feeds are answered 410")
     return 0

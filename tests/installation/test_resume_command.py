@@ -43,6 +43,17 @@ async def resume(api: Api, **changes: Any) -> int:  # noqa: ANN401
     return await cli_resume.resume(api.resources, argparse.Namespace(**given))
 
 
+async def test_the_tasks_are_listed_too_where_a_clock_was_ahead(
+    held: Api, provider: SimulatorClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = held.resources.new_id("sub")
+    await provider.create(external_task_id=lost)
+    await fetch(held.resources, "UPDATE installation SET last_moment = '2090-01-01Z'")
+    capsys.readouterr()
+    assert await resume(held) == 0
+    assert lost in capsys.readouterr().out
+
+
 async def is_held(api: Api) -> bool:
     await note_moment.look(api.resources)
     return not api.resources.home.is_open

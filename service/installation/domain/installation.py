@@ -15,6 +15,7 @@ from service.kit.timestamps import format_rfc3339
 
 NOTED_EVERY: Final = timedelta(seconds=5)  # how often the last moment is noted
 STEP_BACK: Final = timedelta(seconds=10)  # that many, and more, are held: a failover loses less
+CENTURY: Final = timedelta(days=36_525)  # a moment further from now nobody has written
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 

@@ -12,6 +12,7 @@ import structlog
 from service import job_queue
 from service.installation.cache import moment_file
 from service.installation.domain.installation import (
+    CENTURY,
     NOTED_EVERY,
     STEP_BACK,
     Fence,
@@ -99,7 +100,7 @@ async def _hold_or_note(
 
 async def _noted_outside(resources: Resources, installation_id: str) -> datetime | None:
     """The latest moment that Redis or the file has of this installation; None if none has. What
-    cannot be read is passed over."""
+    cannot be read, or was never written, is passed over."""
     settings, found = resources.settings, list[datetime | None]()
     if settings.redis_url is not None:
         try:
@@ -112,7 +113,8 @@ async def _noted_outside(resources: Resources, installation_id: str) -> datetime
             found.append(await asyncio.to_thread(moment_file.read_moment, path, installation_id))
         except OSError as error:
             log.warning("installation", action="moment_not_read", error=error.strerror)
-    return max(filter(None, found), default=None)
+    now = resources.clock()
+    return max((at for at in found if at and abs(at - now) < CENTURY), default=None)
 
 
 async def _note_outside(resources: Resources, installation_id: str, moment: datetime) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from service.installation.domain.installation import Fence, Installation
+from service.installation.domain.installation import STEP_BACK, Fence, Installation
 from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection, Row
 
@@ -12,8 +12,12 @@ _COLUMNS = "installation_id, public_url, last_moment, held_reason, held_since"
 _READ = text(f"SELECT {_COLUMNS} FROM installation WHERE id = 1")  # noqa: S608 - our own words
 _LOCK = text(f"SELECT {_COLUMNS} FROM installation WHERE id = 1 FOR NO KEY UPDATE")  # noqa: S608
 _AT_HOME = text(f"SELECT {AT_HOME}")
+# Once a clock that was ahead is put right, the moment still goes on, or no restore could be found
+# out until then; slowly, as a few clocks may go behind the others for good.
 _NOTE = text(f"""
-    UPDATE installation SET public_url = :home_url, last_moment = greatest(last_moment, :now)
+    UPDATE installation SET public_url = :home_url, last_moment = CASE
+        WHEN last_moment > CAST(:now AS timestamptz) + interval '{STEP_BACK.seconds} seconds'
+        THEN last_moment + interval '1 second' ELSE greatest(last_moment, :now) END
     WHERE id = 1 AND installation_id = :id AND coalesce(public_url, :home_url) = :home_url
     AND held_reason IS NULL
     AND (CAST(:least_moment AS timestamptz) IS NULL OR last_moment >= :least_moment)
