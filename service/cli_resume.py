@@ -4,6 +4,7 @@ import argparse
 import sys
 from datetime import datetime
 from pathlib import Path
+from stat import S_ISREG
 
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import api_keys
@@ -80,11 +81,22 @@ async def _list_unknown_tasks(resources: Resources, since: datetime | None) -> N
 
 def _check_readable(names: list[str] | None) -> None:
     for name in names or ():
-        try:
-            Path(name).open("rb").close()
-        except OSError as error:
-            rule = f"erasures cannot be read: {error.strerror}"
-            raise Invalid([FieldError("/erasures", "unreadable", rule)]) from error
+        reason = _unreadable(Path(name))
+        if reason is not None:
+            rule = f"erasures cannot be read: {reason}"
+            raise Invalid([FieldError("/erasures", "unreadable", rule)])
+
+
+def _unreadable(file: Path) -> str | None:
+    """Why the file cannot be read; None: it can. A pipe, as of `<(zcat …)`, is no file: it is empty
+    for whoever reads it again."""
+    try:
+        if not S_ISREG(file.stat().st_mode):
+            return "it is no regular file, and is read twice"
+        file.open("rb").close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _is_confirmed(given: argparse.Namespace) -> bool:

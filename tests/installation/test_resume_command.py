@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,15 @@ async def test_without_a_terminal_and_without_yes_nothing_is_done(
     assert await is_held(held)
 
 
-async def test_a_file_that_cannot_be_read_is_refused_before_anything_is_done(
-    held: Api, tmp_path: Path
+@pytest.mark.parametrize("kind", ["none", "folder", "pipe"])
+async def test_a_file_that_cannot_be_read_twice_is_refused_before_anything_is_done(
+    held: Api, tmp_path: Path, kind: str
 ) -> None:
     await held.create()
+    os.mkfifo(tmp_path / "pipe")
+    file = {"none": tmp_path / "none.log", "folder": tmp_path, "pipe": tmp_path / "pipe"}[kind]
     with pytest.raises(Invalid):
-        await resume(held, erasures=[str(tmp_path / "none.log")])
+        await resume(held, erasures=[str(file)])
     assert await is_held(held)
     (row,) = await fetch(held.resources, "SELECT state FROM subjects")
     assert row["state"] == "queued"
