@@ -140,6 +140,19 @@ async def test_of_two_that_run_at_once_one_stops_before_it_ends_what_is_of_the_n
     assert await fetch(api.resources, ROW) == [adopted]
 
 
+async def test_the_feeds_of_a_dump_go_on_behind_what_it_brought_along(api: Api) -> None:
+    made = await api.create()
+    await fetch(api.resources, COPY)
+    await fetch(api.resources, "UPDATE transaction_ids SET system_identifier = 1")
+    await fetch(api.resources, "UPDATE events SET xid = '9000000000'")
+    await adopt.adopt(api.resources, action_log.command_line())
+    page = (await api.http.get("/v1/events")).json()
+    assert [(event["data"]["id"], event["type"]) for event in page["data"]] == [
+        (made["id"], "subject.queued"),
+        (made["id"], "subject.canceled"),
+    ]
+
+
 async def test_keys_and_secrets_go_where_it_is_asked_for(api: Api) -> None:
     await fetch(api.resources, COPY)
     secret = "whsec_" + "bmV3IHNlY3JldCBmb3IgdGVzdHMgb25seSEhISE="

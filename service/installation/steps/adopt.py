@@ -14,6 +14,7 @@ from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log, api_keys
 from service.callbacks.steps import webhook_secrets
 from service.erasure.domain.erasure import NotDone
+from service.event_feed.store.transaction_ids import rebase_transaction_ids
 from service.installation.domain.installation import NOTED_EVERY, Installation
 from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import adoption, look_ups
@@ -107,6 +108,8 @@ async def adopt(resources: Resources, actor: Actor, *, revoke_keys: bool = False
     secrets that were added are removed. Safe to run again after it was cut off: then the numbers
     are of what was left to do. NotACopy if it is no copy; Overtaken if another has adopted it."""
     found = await refuse_at_home(resources)
+    async with resources.database.transaction() as tx:
+        await rebase_transaction_ids(tx)  # if it is another Postgres, and nobody ran `migrate`
     paused = await _all(resources, found, adoption.pause_subscribers)
     operations = await _all(resources, found, adoption.stop_operations)
     erasures = await _all(resources, found, _end_erasures)
