@@ -1,5 +1,6 @@
 """A database that went back in time, or that is another's, is found out, and nothing else is."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -189,6 +190,22 @@ async def test_redis_and_the_file_away_cost_nothing_but_the_check(
         assert (await row(lasting))["last_moment"] == clock()
         await fetch(lasting, BACK, 11.0)
         assert await look(lasting) is HeldBecause.WENT_BACK
+
+
+async def test_a_pipe_or_a_link_in_the_files_place_is_neither_waited_for_nor_followed(
+    settings: Settings, clock: Clock, tmp_path: Path
+) -> None:
+    file, precious = tmp_path / "moment", tmp_path / "precious"
+    os.mkfifo(file)
+    precious.write_text("kept")
+    beside = tmp_path / f"moment.{os.getpid()}"
+    beside.symlink_to(precious)
+    async with process(settings, clock, moment_file=str(file), **NO_REDIS) as lasting:
+        assert await look(lasting, 3) is None
+        assert precious.read_text() == "kept"
+        beside.unlink()
+        assert await look(lasting) is None
+        assert file.is_file()
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ def read_moment(path: Path, installation_id: str) -> datetime | None:
     """The moment that the file has of this installation; None if it has none. OSError if it cannot
     be read, though it is there."""
     try:
-        with path.open("rb") as file:
-            words = file.read(MAX_BYTES).decode(errors="replace").split()
+        with open(path, "rb", opener=_opened) as file:
+            words = (file.read(MAX_BYTES) or b"").decode(errors="replace").split()
     except FileNotFoundError:
         return None
     if len(words) != 2 or words[0] != installation_id:  # noqa: PLR2004 - id and moment
@@ -28,5 +28,16 @@ def write_moment(path: Path, installation_id: str, moment: datetime) -> None:
     """Write the moment in place of the one before; whoever reads meanwhile finds one of the two.
     OSError if that cannot be done."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.write_text(f"{installation_id} {format_rfc3339(moment)}\n")
+    with open(beside, "w", opener=_created) as file:
+        file.write(f"{installation_id} {format_rfc3339(moment)}\n")
     beside.replace(path)
+
+
+def _opened(name: str, flags: int) -> int:
+    """Open without waiting, as a pipe would let us wait for ever; its descriptor."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def _created(name: str, flags: int) -> int:
+    """The same, and through no link: others may have put one into a folder that all may write."""
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o644)
