@@ -65,6 +65,7 @@ async def prune(resources: Resources, given: argparse.Namespace) -> int:
     if given.dry_run:
         counts, stopped = await prune_steps.count(resources), None
     else:
+        await note_moment.find_out(resources)  # of a restore that no process has found
         done = await prune_steps.prune(resources, actor=action_log.command_line())
         counts, stopped = done.counts, done.stopped
     for kind in Kind:

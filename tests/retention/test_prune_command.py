@@ -2,6 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
+from service import cli_operations
+from service.cli_arguments import parser
+from service.job_queue import write_moment
 from service.resources import Resources
 from service.retention.domain.kinds import Kind
 from service.retention.steps import prune
@@ -52,6 +57,20 @@ async def test_the_command_counts_prunes_and_is_in_the_action_log(
     assert (done.returncode, printed(done.stdout)) == (0, printed(dry.stdout))
     assert (await rows(api.resources))["subjects"] == 0
     assert await fetch(api.resources, "SELECT action FROM actions") == [{"action": "pruned"}]
+
+
+async def test_nothing_goes_of_a_restored_database_that_no_process_has_found_out(
+    api: Api, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await cancel(api)
+    clock.advance(200 * DAY)
+    redis_url = api.resources.settings.redis_url
+    assert redis_url is not None
+    (row,) = await fetch(api.resources, "SELECT installation_id FROM installation")
+    await write_moment(redis_url, row["installation_id"], clock())
+    assert await cli_operations.prune(api.resources, parser().parse_args(["prune"])) == 1
+    assert "was restored" in capsys.readouterr().err
+    assert (await rows(api.resources))["subjects"] == 1
 
 
 async def test_answers_go_sooner_and_their_attempts_stay(
