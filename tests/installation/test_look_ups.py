@@ -6,6 +6,8 @@ import pytest
 from service.installation.steps import look_ups
 from service.installation.steps.look_ups import LookUpsDue, look_up_everything
 from service.installation.store import installation
+from service.installation.store import look_ups as store
+from service.kit.database.connection import Connection
 from service.media.steps.check_media import MediaChecker
 from service.resources import Resources
 from service.subjects.domain.lifecycle import State
@@ -169,6 +171,29 @@ async def test_it_is_done_in_batches_and_may_be_run_again(
     assert (again.may_have_been_sent, again.asked_about) == (0, 5)
     assert await states(api.resources) == dict.fromkeys(made, State.UNCONFIRMED)
     assert await api.violations() == []
+
+
+async def test_none_is_left_out_where_a_callback_moves_one_of_a_batch_meanwhile(
+    api: Api, provider: SimulatorClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_ups, "BATCH", 2)
+    await provider.admin("faults", {"lose": True, "processing_after": 600})
+    moved_on = (await api.create())["id"]
+    await api.work(Work.SUBMIT)
+    queued = [(await api.create())["id"] for _ in range(3)]
+    find, batches = store.not_asked_about, list[list[str]]()
+
+    async def found_before(tx: Connection, limit: int) -> list[str]:
+        found = await find(tx, limit)
+        batches.append(found if batches else [moved_on, *found[:1]])
+        return batches[-1]
+
+    monkeypatch.setattr(store, "not_asked_about", found_before)
+    assert (await look_up(api.resources)).may_have_been_sent == 3
+    assert await states(api.resources) == {
+        moved_on: State.SUBMITTED,
+        **dict.fromkeys(queued, State.UNCONFIRMED),
+    }
 
 
 async def test_what_has_ended_stays_as_it_is(api: Api) -> None:

@@ -53,16 +53,15 @@ async def look_up_everything(resources: Resources, found: Installation) -> LookU
 
 async def _doubt(resources: Resources, found: Installation) -> int:
     """Make every subject unconfirmed that nobody asks about; how many these were."""
-    total, moved = 0, BATCH
-    while moved >= BATCH:
+    total, ids = 0, [""]
+    while ids:  # callbacks are taken in meanwhile, and may have moved some of a batch
         async with resources.database.transaction() as tx:
             await lock_unchanged(tx, found)
             ids = await look_ups.not_asked_about(tx, BATCH)
             moves = await transition_all_in(resources, tx, ids, _restored, SignalSource.OPERATOR)
             await look_ups.forget_claims(tx, ids, resources.clock())
         log_transitions(moves)
-        moved = len(moves)
-        total += moved
+        total += len(moves)
     return total
 
 
@@ -74,10 +73,10 @@ def _restored(subject: Subject) -> StatusUpdate | None:
 async def _in_batches(
     resources: Resources, found: Installation, batch: Callable[[Connection], Awaitable[int]]
 ) -> int:
-    """Run `batch` in a transaction of its own again and again, until one is not full; how many rows
-    all have changed."""
-    total, changed = 0, BATCH
-    while changed >= BATCH:
+    """Run `batch` in a transaction of its own again and again, until one changes nothing; how many
+    rows all have changed."""
+    total, changed = 0, 1
+    while changed:
         async with resources.database.transaction() as tx:
             await lock_unchanged(tx, found)
             changed = await batch(tx)
