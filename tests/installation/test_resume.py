@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -101,6 +102,13 @@ async def test_another_process_that_remembers_later_moments_goes_on_too(api: Api
         await resumed(api.resources)
         await note_moment.look(other)
         assert other.home.is_open
+
+
+def test_a_clock_that_is_ahead_lets_nobody_wait_for_longer(clock: Clock) -> None:
+    for held_since, left in ((0, 40), (30, 10), (90, 0), (-3600, 40)):
+        since = clock.now - timedelta(seconds=held_since)
+        held = Installation("ins_1", None, None, "why", since)
+        assert resume.until_settled(held, 40, clock.now) == left
 
 
 async def test_what_is_not_held_is_not_resumed(api: Api) -> None:

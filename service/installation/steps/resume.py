@@ -8,7 +8,7 @@ done, and nothing was sent meanwhile.
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
@@ -66,9 +66,14 @@ async def wait_until_settled(resources: Resources, installation: Installation) -
     """Wait until nothing is on its way any more that was sent before everything was held, and the
     provider would find it: a lease, and NOT_FOUND_GRACE."""
     settings, now = resources.settings, resources.clock()
-    held_since = installation.held_since or now
-    settled_at = held_since + timedelta(seconds=settings.lease + settings.not_found_grace)
-    await asyncio.sleep(max(0.0, (settled_at - now).total_seconds()))
+    await asyncio.sleep(until_settled(installation, settings.lease + settings.not_found_grace, now))
+
+
+def until_settled(installation: Installation, seconds: float, now: datetime) -> float:
+    """What is left at `now` of so many seconds since it is held; never more than all of them, if the
+    clock of whoever has held it is ahead of ours."""
+    held_since = min(installation.held_since or now, now)
+    return max(0.0, seconds - (now - held_since).total_seconds())
 
 
 async def finish(
