@@ -70,8 +70,8 @@ async def wait_until_settled(resources: Resources, installation: Installation) -
 
 
 def until_settled(installation: Installation, seconds: float, now: datetime) -> float:
-    """What is left at `now` of so many seconds since it is held; never more than all of them, if the
-    clock of whoever has held it is ahead of ours."""
+    """What is left at `now` of so many seconds since it is held; never more than all of them, where
+    the clock of whoever has held it is ahead of ours."""
     held_since = min(installation.held_since or now, now)
     return max(0.0, seconds - (now - held_since).total_seconds())
 
