@@ -228,6 +228,7 @@ async def test_the_audit_against_the_provider_shows_what_they_do_not_agree_on(
     await api.create()
     orphan = "sub_00000000000000000000000001"
     await provider.create(external_task_id=orphan)
+    environ = environ | {"CALLSHEET_PUBLIC_URL": api.resources.settings.public_url}  # at home
     done = await run(environ, "audit", "--against-provider")
     first, last = done.stdout.splitlines()
     assert (done.returncode, last) == (1, "1 violations")
