@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import sys
+from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final, NoReturn
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -61,7 +62,7 @@ def _get(given: argparse.Namespace, path: str) -> Any:  # noqa: ANN401 - JSON
             return _read(answer)
     except HTTPError as error:
         _refuse(error)
-    except (URLError, HTTPException, OSError, ValueError) as error:
+    except (HTTPException, OSError, ValueError, RecursionError) as error:
         raise _Failed(NO_ANSWER, f"no answer ({type(error).__name__})") from None
 
 
@@ -74,7 +75,8 @@ def _read(answer: HTTPResponse) -> Any:  # noqa: ANN401 - JSON
 
 def _refuse(error: HTTPError) -> NoReturn:
     """Raise what an HTTP status comes to: the status first, then what is said of it."""
-    with error:
+    said = "and nothing that can be read"
+    with error, suppress(HTTPException, OSError):
         said = escape_unprintable(error.read(2000))
     code = REFUSED if error.code in CLIENT_ERRORS else NO_ANSWER
     raise _Failed(code, f"status {error.code}: {said}")

@@ -14,6 +14,7 @@ from service.local.ports import free_port
 from service.subjects.domain.work import Work
 from tests.support.api import Api
 from tests.support.clock import Clock
+from tests.support.raw_servers import raw_server
 from tests.support.simulator import SimulatorClient
 
 KEY = "authorization"
@@ -79,6 +80,29 @@ def test_what_is_no_story_is_not_played(
 async def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
     code = await asyncio.to_thread(main, ["story", *arguments])
     return code, capsys.readouterr().err
+
+
+HEAD = b"HTTP/1.1 %s\r\nconnection: close\r\n%s\r\n\r\n%s"
+NESTED = b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "told_of"),
+    [
+        (HEAD % (b"200 OK", b"content-length: 100000", NESTED), "no answer (RecursionError)"),
+        (HEAD % (b"200 OK", b"content-length: 8", b"no story"), "no answer (JSONDecodeError)"),
+        (
+            HEAD % (b"500 X", b"transfer-encoding: chunked", b"zz\r\n"),
+            "status 500: and nothing that can be read",
+        ),
+    ],
+)
+async def test_an_answer_that_is_none_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], answer: bytes, told_of: str
+) -> None:
+    async with raw_server([answer]) as server:
+        code, said = await told(capsys, "sub_1", "--url", server.url, "--key", "key")
+    assert (code, said) == (6, f"callsheet story: {told_of}\n")
 
 
 async def test_without_a_key_or_a_subject_there_is_no_story(
