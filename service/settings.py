@@ -266,7 +266,7 @@ class Settings:
     retention_snapshot_days: int = _setting(
         "2",
         parse.integer(0, 3650),
-        "Days that it is kept what waited in each stage, minute by minute. 0: for ever.",
+        "Days that the snapshot of each minute (what waited in each stage) is kept. 0: for ever.",
     )
     moment_file: str | None = _setting(
         "",
