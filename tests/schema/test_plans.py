@@ -10,6 +10,7 @@ from service.callbacks.domain.callback import Callback, RawCallback
 from service.callbacks.steps import ingest
 from service.callbacks.steps.verify import verify
 from service.installation.steps.look_ups import look_up_everything
+from service.installation.store import installation
 from service.installation.store.known import known_ids
 from service.kit.leases import Lease
 from service.operations.steps import audit, snapshot
@@ -155,7 +156,9 @@ async def test_what_a_restored_database_looks_up_is_found_among_what_is_unfinish
 ) -> None:
     await api.create()
     with executed_statements() as statements:
-        due = await look_up_everything(api.resources)
+        async with api.resources.database.autocommit() as tx:
+            found = await installation.read(tx)
+        due = await look_up_everything(api.resources, found)
         assert due.asked_about == 1
         async with api.resources.database.autocommit() as tx:
             await known_ids(tx, ["sub_1"])
