@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[Mistake, int, int, str]] = {  # HTTP status, code, wha
     "nor with a slash": (request_without_body("PATCH", f"{PATH}/"), 404, 1202, "PATCH"),
     "no such path": (get("/v1/general/nothing"), 404, 1203, "/v1/general/nothing"),
     "another path": (
-        request_without_body("POST", "/v1/general/delete-elements"),
+        request_without_body("POST", "/v1/general/custom-voices"),
         404,
         1203,
         "POST",

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.delivery.domain.cloudevents import structured
+from service.erasure.domain.tombstone import tombstone
 from service.subjects.domain.event import (
     SUBJECT_EVENT_TYPES,
     HealthNotice,
+    erased_event,
     event_body,
     subject_event,
     subscriber_event,
 )
+from service.subjects.domain.lifecycle import State
 from service.subscribers.domain.subscriber_rules import EVENT_TYPES
 from service.subscribers.steps.send_test import TEST_EVENT_TYPE
 from tests.support.subjects import NOW, make_subject
@@ -29,6 +32,8 @@ EVENTS = [
         for notice in HealthNotice
     ),
 ]
+ENDED = make_subject(state=State.CANCELED, updated_at=NOW, finished_at=NOW)
+EVENTS.append(erased_event(tombstone(ENDED, NOW), NOW, ()))
 BODIES = {event.type: event.body for event in EVENTS}
 BODIES[TEST_EVENT_TYPE] = event_body(TEST_EVENT_TYPE, NOW, {"subscriber_id": SUBSCRIBER})
 

@@ -147,7 +147,9 @@ class CallbackBatch:
     def _was_erased(self, subject: Subject | None, callback: Callback) -> bool:
         """Whether a callback is about a subject that was erased, or names its task."""
         named = self._subjects.get(self._ids_by_task.get(callback.task_id or "", ""))
-        return any(found is not None and found.erased_at is not None for found in (subject, named))
+        if subject is not None and subject.erased_at is not None:
+            return True
+        return named is not None and named.erased_at is not None
 
     def _decide(self, subject: Subject | None, callback: Callback) -> CallbackResult:
         """The result of a callback that is no duplicate by its key."""

@@ -29,6 +29,7 @@ ERROR_CODES: Mapping[type[CallsheetError], int] = MappingProxyType(
         errors.Forbidden: 1103,
         errors.NotFound: INVALID_PARAMETER,  # rule P52: an unknown id is an invalid parameter
         errors.Conflict: INVALID_PARAMETER,
+        errors.CursorExpired: INVALID_PARAMETER,
         errors.TooLarge: INVALID_PARAMETER,
         errors.UnsupportedMedia: INVALID_PARAMETER,
         errors.Invalid: INVALID_PARAMETER,

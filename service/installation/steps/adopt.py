@@ -20,7 +20,7 @@ from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import adoption, look_ups
 from service.installation.store import installation as store
 from service.kit.database.connection import Connection
-from service.kit.errors import CallsheetError
+from service.kit.errors import Conflict
 from service.resources import Resources
 from service.subjects.domain.lifecycle import RANK, TERMINAL, Signal, State
 from service.subjects.domain.signal_source import SignalSource
@@ -47,7 +47,7 @@ LEFT_BEHIND: Final = {
 End = Callable[[Connection, datetime, int], Awaitable[int]]
 
 
-class NotACopy(CallsheetError):
+class NotACopy(Conflict):
     """The database is not to be adopted; the message is a sentence for operators."""
 
 

@@ -21,7 +21,7 @@ from service.installation.steps.look_ups import LookUpsDue
 from service.installation.steps.unchanged import lock_unchanged
 from service.installation.store import installation as store
 from service.installation.store.release import release
-from service.kit.errors import CallsheetError
+from service.kit.errors import Conflict
 from service.kit.timestamps import format_rfc3339
 from service.resources import Resources
 from service.subjects.domain.work import Work
@@ -30,7 +30,7 @@ from service.subjects.store import work
 SAID = "An operator says that this database was restored, and runs `callsheet resume`."
 
 
-class NothingToResume(CallsheetError):
+class NothingToResume(Conflict):
     """The database is not to be resumed; the message is a sentence for operators."""
 
 

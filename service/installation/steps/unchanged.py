@@ -4,10 +4,10 @@ takes for work of a held database what the processes have begun since."""
 from service.installation.domain.installation import Installation
 from service.installation.store import installation as store
 from service.kit.database.connection import Connection
-from service.kit.errors import CallsheetError
+from service.kit.errors import Conflict
 
 
-class Overtaken(CallsheetError):
+class Overtaken(Conflict):
     """Another command has said meanwhile what the database is."""
 
 

@@ -72,7 +72,7 @@ class Round:
         nobody is to: whatever is to stop pruning is asked here."""
         locked, oldest, at_home = await rounds.enter(tx, self.resources.home.fence)
         if not at_home:
-            raise RoundOver("the database is a copy, or was restored, and nobody has said what")
+            raise RoundOver("the database is a copy or was restored, and nobody has said which")
         if oldest > OLDEST_TRANSACTION:
             raise RoundOver(
                 "a transaction is under way for more than a minute: until it ends, the space of "

@@ -43,7 +43,7 @@ class WhyCode(StrEnum):
     CIRCUIT_OPEN = "circuit_open"  # the subscriber failed again and again
     PAUSED = "paused"  # the subscriber is paused, by its account or an operator
     DISABLED = "disabled"  # the subscriber is disabled
-    HELD_COPY = "held_copy"  # the database is a copy, or was restored, and nobody has said what
+    HELD_COPY = "held_copy"  # the database is a copy, or was restored, and nobody has said which
     HELD = "held"  # an operator holds submissions or deliveries
     DUE = "due"  # nothing is in the way: a worker is about to take it
     NO_WORKER = "no_worker"  # it is due, and no worker runs

@@ -64,8 +64,7 @@ _COLUMNS = columns_of(_Row)
 # A state may come twice at one version, where it makes no event: the attempts and the lease tell
 # those apart. A row that was written anew while the statement waited for it does not count: what
 # was written with it cannot be seen here. The guard is selected first: so subjects are locked
-# before deliveries.
-# A task that is learnt of after a lost answer has saved another create.
+# before deliveries. A task that is learnt of after a lost answer has saved another create.
 _GUARDS = ("state", "version", "attempts", "lease_token")
 _UNCHANGED = " AND ".join(f"s.{name} IS NOT DISTINCT FROM moves.from_{name}" for name in _GUARDS)
 # Subjects that stay as they are, but not erased ones; what is locked is not waited for.
