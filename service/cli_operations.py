@@ -25,7 +25,6 @@ from service.usage.domain.window import Window, read_window
 from service.usage.steps import read as read_usage
 from service.usage.steps import reconcile
 
-NOT_CONFIRMED = 2  # the exit code of what asks a question, and is not answered with yes
 COULD_NOT_LOOK = 2  # the exit code of an audit that could not be made
 DIFFERENCES_SHOWN = 1000  # and as many tasks that are not ours
 ACTIONS_READ = 200  # entries of the action log that are read at a time
@@ -95,18 +94,9 @@ async def list_actions(resources: Resources, given: argparse.Namespace) -> int:
 
 
 async def adopt_copy(resources: Resources, given: argparse.Namespace) -> int:
-    """Make a copy this installation's own, and print what was done; NOT_CONFIRMED, and nothing is
-    done, unless it is confirmed."""
+    """Make a copy this installation's own, and print what was done."""
     found = await adopt.refuse_at_home(resources)
     print(f"This is a copy of the database of {found.public_url}.")
-    if not given.yes:
-        if not sys.stdin.isatty():
-            print("Nothing was done: without a terminal it needs --yes.", file=sys.stderr)
-            return NOT_CONFIRMED
-        print("All that it has under way is ended. Go on? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().casefold() not in {"y", "yes"}:
-            print("Nothing was done.", file=sys.stderr)
-            return NOT_CONFIRMED
     done = await adopt.adopt(
         resources, action_log.command_line(), revoke_keys=bool(given.revoke_keys)
     )

@@ -144,7 +144,7 @@ def add_resume_command(command: Add) -> None:
     resume = command(
         "resume",
         "Let a restored database go on: everything is looked up at the provider first",
-        "callsheet resume --erasures web.log --erasures worker.log --yes",
+        "callsheet resume --erasures web.log --erasures worker.log",
     )
     resume.add_argument(
         "--erasures",
@@ -163,7 +163,8 @@ def add_resume_command(command: Add) -> None:
         "--moved",
         action="store_true",
         default=None,
-        help="this is the original, and its CALLSHEET_PUBLIC_URL has changed",
+        help="this is the original, and its CALLSHEET_PUBLIC_URL has changed: asks whether it is, "
+        "and without a terminal needs --yes",
     )
     resume.add_argument(
         "--skip-list",
@@ -172,7 +173,7 @@ def add_resume_command(command: Add) -> None:
         help="go on although the provider's list cannot be read; no task is listed then",
     )
     resume.add_argument(
-        "--yes", action="store_true", default=None, help="ask nothing, as without a terminal"
+        "--yes", action="store_true", default=None, help="answer what --moved asks with yes"
     )
 
 
@@ -181,7 +182,7 @@ def add_adopt_command(command: Add) -> None:
     adopt = command(
         "adopt",
         "Make a copy of a database this installation's own: what it brought along is ended",
-        "callsheet adopt --revoke-keys --yes",
+        "callsheet adopt --revoke-keys",
     )
     adopt.add_argument(
         "--revoke-keys",
@@ -190,7 +191,7 @@ def add_adopt_command(command: Add) -> None:
         help="also revoke all API keys, and remove the webhook secrets that were added",
     )
     adopt.add_argument(
-        "--yes", action="store_true", default=None, help="ask nothing, as without a terminal"
+        "--yes", action="store_true", default=None, help="ask nothing, as it does not anyway"
     )
 
 

@@ -25,7 +25,7 @@ async def resume(resources: Resources, given: argparse.Namespace) -> int:
     """Let a restored database go on. On standard output is nothing but the provider's tasks that it
     does not know, one a line; what was done is told on standard error."""
     _check_readable(given.erasures)
-    if not _is_confirmed(given):
+    if given.moved and not _is_confirmed(given):  # a copy must never be taken for the original
         return 2
     found = await steps.begin(resources, moved=bool(given.moved), restored=bool(given.restored))
     _tell(f"held since {format_rfc3339(found.held_since)}: {found.held_reason}")

@@ -203,18 +203,14 @@ async def test_a_copy_that_was_just_made_is_watched_and_then_adopted(
     assert replace(done, installation_id="") == adopt.Adopted(0, 0, 0, 0, 0, 0, 0, 0, "")
 
 
-async def test_the_command_needs_yes_and_prints_what_it_did(
+async def test_the_command_prints_what_it_did(
     resources: Resources, environ: dict[str, str]
 ) -> None:
     await fetch(resources, COPY)
-    asked = await run(environ, "adopt")
-    assert asked.returncode == 2
-    assert "needs --yes" in asked.stderr
-    assert (await fetch(resources, ROW))[0]["public_url"] == "https://original.example"
-    done = await run(environ, "adopt", "--yes", "--revoke-keys")
+    done = await run(environ, "adopt", "--revoke-keys")
     assert done.returncode == 0, done.stderr
     assert "0 pending deliveries canceled" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("It is the database of http://127.0.0.1:65009")
-    again = await run(environ, "adopt", "--yes")
+    again = await run(environ, "adopt")
     assert again.returncode == 1
     assert "This database is at home" in again.stderr

@@ -92,11 +92,11 @@ async def test_what_log_files_say_was_erased_and_revoked_is_so_before_it_ends(
     assert await fetch(held.resources, "SELECT FROM api_keys WHERE revoked_at IS NULL") == []
 
 
-async def test_without_a_terminal_and_without_yes_nothing_is_done(
+async def test_without_a_terminal_and_without_yes_no_address_is_changed(
     held: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("yes"))
-    assert await resume(held, yes=None) == 2
+    assert await resume(held, moved=True, yes=None) == 2
     assert await is_held(held)
 
 
