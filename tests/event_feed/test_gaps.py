@@ -227,7 +227,7 @@ class Feeder:
             self.pruned |= set(gone)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 async def test_whoever_reads_while_others_prune_sees_all_that_stays_or_is_told(
     world: FeedApi, seed: int
 ) -> None:
