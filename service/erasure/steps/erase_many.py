@@ -56,10 +56,12 @@ async def erase_matching(  # noqa: PLR0913 - the options of the command
     while rest is not None:
         async with resources.database.autocommit() as tx:
             found, rest = await matching.candidates(tx, account_id, tag, until, rest)
-        taken = [one for one in found if one.finished and (provider or not one.erased)]
+        taken = [
+            subject for subject in found if subject.finished and (provider or not subject.erased)
+        ]
         yield _others(found, taken, erased=len(taken) if dry_run else 0)
         if not dry_run:
-            ids = [one.id for one in taken]
+            ids = [subject.id for subject in taken]
             async for progress in erase_named(resources, ids, actor, provider=provider):
                 yield progress
 
@@ -87,8 +89,8 @@ async def erase_named(
 
 def _others(found: Sequence[Candidate], taken: Sequence[Candidate], erased: int) -> Progress:
     """What there is to say of those that are not taken now."""
-    unfinished = tuple((one.id, one.state) for one in found if not one.finished)
-    before = sum(one.erased for one in found) - sum(one.erased for one in taken)
+    unfinished = tuple((subject.id, subject.state) for subject in found if not subject.finished)
+    before = sum(subject.erased for subject in found) - sum(subject.erased for subject in taken)
     return Progress(erased, before, unfinished=unfinished)
 
 

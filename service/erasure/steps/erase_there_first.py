@@ -60,8 +60,8 @@ async def erase(
 async def erase_all(
     resources: Resources, subject_ids: Sequence[str], actor: Actor | None = None
 ) -> Asked:
-    """The same of subjects of any account, some in each transaction; those that are not finished
-    are left alone."""
+    """Ask the provider to delete what it made of subjects of any account, which are then erased
+    here, some in each transaction; those that are not finished are left alone."""
     asked, ids = Asked(), sorted(set(subject_ids))
     for start in range(0, len(ids), BATCH):
         async with resources.database.transaction() as tx:

@@ -39,5 +39,6 @@ def _opened(name: str, flags: int) -> int:
 
 
 def _created(name: str, flags: int) -> int:
-    """The same, and through no link: others may have put one into a folder that all may write."""
+    """Open without waiting, and make the file if there is none; its descriptor. A link is refused:
+    others may have put one into a folder that all may write."""
     return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW, 0o644)
