@@ -125,6 +125,7 @@ class Storm:
         self._over = False
         self.made: list[str] = []
         self.gone_at = float("inf")
+        self.held: set[Held] = set()  # by the worker that is stopped and goes on
 
     async def run(self) -> None:
         """Cause all faults, each in the middle of deliveries; then let every subscriber accept."""
@@ -136,7 +137,7 @@ class Storm:
                 group.create_task(self._create(number))
             group.create_task(self._wait_until_gone_is_disabled())
             await self._wait_for_more_events()
-            held = await self._stopped(first)
+            held = self.held = await self._stopped(first)
             second.start()
             await down.close()
             await self._wait_for_more_events()
@@ -291,7 +292,12 @@ async def test_bad_subscribers_and_falling_processes_lose_nothing_and_change_no_
         assert {(arrival.path, arrival.genuine) for arrival in came} == {("/hook", True)}
         gone = subscribers["gone"].arrivals
         assert too_early(takewhile(lambda arrival: arrival.accepted, gone)) == []
-        assert [arrival for arrival in gone if arrival.at > storm.gone_at + LEASE + TIMEOUT] == []
+        # What a worker was sending when it was stopped, it goes on sending: once each.
+        held = {event for id_, event, _ in storm.held if id_ == subscribers["gone"].id}
+        late = [arrival for arrival in gone if arrival.at > storm.gone_at + LEASE + TIMEOUT]
+        ids = [arrival.event_id for arrival in late]
+        assert set(ids) <= held
+        assert len(ids) == len(set(ids))
         assert world.violations() == "0 violations"
         assert world.faults_logged() == []
     assert [child.command.name for child in running.supervisor.ended()] == []
