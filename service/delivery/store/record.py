@@ -18,6 +18,7 @@ from sqlalchemy import text
 from service.delivery.domain.delivery_state import DeliveryState
 from service.delivery.domain.subscriber_health import AttemptResult
 from service.delivery.store.claim import DueDelivery
+from service.delivery.store.pending import waiting_sql
 from service.installation.domain.installation import Fence
 from service.installation.store.fence import AT_HOME
 from service.kit.database.connection import Connection
@@ -180,20 +181,8 @@ def _row(attempt: AttemptRecord) -> _Row:
 # what is left begins with a delivery that has a due time.
 _CANCEL = text(f"""
     WITH RECURSIVE
-    -- 1 who has something pending, found by skipping from one subscriber to the next in the index
-    waiting AS (
-        (
-            SELECT subscriber_id FROM deliveries WHERE state = 'pending' AND {AT_HOME}
-            ORDER BY subscriber_id LIMIT 1
-        )
-        UNION ALL
-        SELECT (
-            SELECT d.subscriber_id FROM deliveries d
-            WHERE d.state = 'pending' AND d.subscriber_id > w.subscriber_id
-            ORDER BY d.subscriber_id LIMIT 1
-        )
-        FROM waiting w WHERE w.subscriber_id IS NOT NULL
-    ),
+    -- 1 who has something pending
+    {waiting_sql(AT_HOME)},
     -- 2 which of these are disabled, and not made active again until this is written
     disabled AS (
         SELECT id FROM subscribers

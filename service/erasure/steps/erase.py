@@ -2,7 +2,7 @@
 which dedup and audit need. What was still to be told is canceled, and `subject.deleted` takes its
 place."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -76,13 +76,20 @@ async def erase_again(
 ) -> Erased:
     """Erase subjects of any account, some in each transaction; those that were erased before stay
     as they are, and those that are not finished are left alone."""
-    erased, ids = Erased(), sorted(set(subject_ids))
-    for start in range(0, len(ids), BATCH):
+    erased = Erased()
+    for ids in batches(subject_ids):
         async with resources.database.transaction() as tx:
-            batch = await erase_in(tx, resources, ids[start : start + BATCH], actor)
+            batch = await erase_in(tx, resources, ids, actor)
         log_erased(batch)
         erased.add(batch)
     return erased
+
+
+def batches(subject_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """These ids, each once and in their order, as many at a time as one transaction erases."""
+    ids = sorted(set(subject_ids))
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]
 
 
 async def erase_in(

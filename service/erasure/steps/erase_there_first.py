@@ -11,7 +11,7 @@ from service.accounts.domain.action import Action, ActionKind
 from service.accounts.domain.actor import Actor
 from service.accounts.steps import action_log
 from service.erasure.domain.erasure import Erasure, ErasureState
-from service.erasure.steps.erase import Erased, erase_in, found_one, log_erased
+from service.erasure.steps.erase import Erased, batches, erase_in, found_one, log_erased
 from service.erasure.store import erasures
 from service.kit.database.connection import Connection
 from service.kit.errors import NotFound
@@ -21,8 +21,6 @@ from service.subjects.domain.subject import Subject
 from service.subjects.store import subjects
 
 log = structlog.get_logger()
-
-BATCH = 100  # subjects of one transaction
 
 
 @dataclass(slots=True)
@@ -62,10 +60,10 @@ async def erase_all(
 ) -> Asked:
     """Ask the provider to delete what it made of subjects of any account, which are then erased
     here, some in each transaction; those that are not finished are left alone."""
-    asked, ids = Asked(), sorted(set(subject_ids))
-    for start in range(0, len(ids), BATCH):
+    asked = Asked()
+    for ids in batches(subject_ids):
         async with resources.database.transaction() as tx:
-            batch = await ask_in(tx, resources, ids[start : start + BATCH], actor)
+            batch = await ask_in(tx, resources, ids, actor)
         log_asked(batch)
         asked.add(batch)
     return asked

@@ -6,28 +6,17 @@ from typing import Any
 
 from sqlalchemy import text
 
+from service.delivery.store.pending import waiting_sql
 from service.erasure.domain.erasure import ErasureState
 from service.kit.database.connection import Connection
 from service.operations.domain.operation import OperationState, StopReason
 
-# What waits is found by skipping from one subscriber to the next in the index. Of each ordering key
-# the last goes first: what is left, should this be cut off, begins with one that has a due time.
-_CANCEL = text("""
+# Of each ordering key the last goes first: what is left, should this be cut off, begins with one
+# that has a due time.
+_CANCEL = text(f"""
     WITH RECURSIVE
     -- 1 who has something pending
-    waiting AS (
-        (
-            SELECT subscriber_id FROM deliveries WHERE state = 'pending'
-            ORDER BY subscriber_id LIMIT 1
-        )
-        UNION ALL
-        SELECT (
-            SELECT d.subscriber_id FROM deliveries d
-            WHERE d.state = 'pending' AND d.subscriber_id > w.subscriber_id
-            ORDER BY d.subscriber_id LIMIT 1
-        )
-        FROM waiting w WHERE w.subscriber_id IS NOT NULL
-    ),
+    {waiting_sql()},
     -- 2 theirs are canceled
     canceled AS (
         UPDATE deliveries SET
@@ -43,7 +32,7 @@ _CANCEL = text("""
         RETURNING id
     )
     SELECT count(*) FROM canceled
-""")
+""")  # noqa: S608 - only our own words are put in
 _PAUSE = text("""
     WITH paused AS (
         UPDATE subscribers SET state = 'paused', state_since = :now, version = version + 1
